@@ -1,0 +1,172 @@
+"""A tokenizer on disk: ``config.json``, ``model.safetensors``, and ``vae/`` in diffusers' layout.
+
+The folder is local or on the Hugging Face hub, whose files are fetched one by one when they are
+needed: encoding never fetches the VAE.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cattrs
+import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from viq.errors import ModelError
+from viq.image import ImageConfig
+from viq.model.network import NetworkConfig
+
+FORMAT = 1  # of config.json and of the tensors' names
+WEIGHTS = Path(__file__).parent / "weights"  # the bundled models
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """What ``config.json`` holds: enough to build the tokenizer and to name its codes."""
+
+    network: NetworkConfig
+    image: ImageConfig
+    fingerprint: str
+    format: int = FORMAT
+    model_type: str = "viq"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of one saved tokenizer, by where they come from."""
+
+    model: str  # a bundled name, a folder, or a hub id
+    revision: str | None = None
+    hub_options: tuple[tuple[str, Any], ...] = ()  # of huggingface_hub's downloads
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, where the model is bundled or a folder."""
+        if self.model in bundled():
+            return WEIGHTS / self.model
+        return Path(self.model) if Path(self.model).is_dir() else None
+
+    def file(self, name: str) -> Path:
+        """One file, fetched if need be.
+
+        Raises:
+            ModelError: there is no such file, or no such model.
+        """
+        if (folder := self.local) is not None:
+            if not (folder / name).is_file():
+                raise ModelError(f"no {name} here, so this is not a saved tokenizer", folder)
+            return folder / name
+        return Path(self._fetch(hf_hub_download, filename=name))
+
+    def vae(self) -> Path:
+        """The folder of the VAE, fetched if need be."""
+        folder = self.local or Path(self._fetch(snapshot_download, allow_patterns="vae/*"))
+        return folder / "vae"
+
+    def has_vae(self) -> bool:
+        """Whether there is a VAE beside the weights."""
+        return (self.vae() / "config.json").is_file()
+
+    def config(self) -> TokenizerConfig:
+        """Reads ``config.json``.
+
+        Raises:
+            ModelError: it is damaged, or of a format that this version does not know.
+        """
+        path = self.file("config.json")
+        try:
+            data = json.loads(path.read_bytes())
+            if data["format"] != FORMAT:
+                raise ModelError(
+                    f"format {data['format']} is not known; this version reads {FORMAT}", path
+                )
+            converter = cattrs.Converter(forbid_extra_keys=True)
+            return converter.structure(data, TokenizerConfig)
+        except cattrs.BaseValidationError as error:
+            reasons = "; ".join(cattrs.transform_error(error))
+            raise ModelError(f"not a tokenizer's config: {reasons}", path) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"not a tokenizer's config ({error!r})", path) from error
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """One part's tensors by their names inside the part.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        path, prefix = self.file("model.safetensors"), f"{part}."
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"cannot be read ({error})", path) from error
+
+    def _fetch(self, download: Callable[..., str], **what: Any) -> str:
+        try:
+            return download(self.model, revision=self.revision, **what, **dict(self.hub_options))
+        except HFValidationError as error:
+            names = ", ".join(bundled())
+            raise ModelError(
+                f"no such model: not a bundled name ({names}), not a folder, not a hub id",
+                self.model,
+            ) from error
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"cannot be fetched from the hub ({reason})", self.model) from error
+
+
+def save(
+    folder: Path,
+    config: TokenizerConfig,
+    parts: Iterable[tuple[str, nn.Module]],
+    save_vae: Callable[[Path], None] | None,
+) -> None:
+    """Writes a tokenizer; each file under a temporary name first, ``config.json`` last."""
+    tensors = {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, part in parts
+        for key, tensor in part.state_dict().items()
+    }
+    if save_vae is not None:
+        save_vae(folder / "vae")
+    temporary = folder / f".model.safetensors.{os.getpid()}"
+    save_file(tensors, temporary, metadata={"format": "pt"})
+    temporary.replace(folder / "model.safetensors")
+    temporary = folder / f".config.json.{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    temporary.replace(folder / "config.json")
+
+
+def bundled() -> list[str]:
+    """Names of the models inside this package."""
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+
+
+def fingerprint(image: ImageConfig, encoder: nn.Module, head: nn.Module) -> str:
+    """sha256 of what decides a code's meaning: preprocessing, encoder, head up to the rounding.
+
+    Values are widened to float32, so the same numbers in another dtype count the same. How many
+    pixels a picture may have is left out: it says which picture is encoded, not what codes mean.
+    """
+    settings = asdict(image)
+    del settings["max_pixels"]
+    digest = hashlib.sha256()
+    for name, config, part in (
+        ("image", settings, None),
+        ("encoder", asdict(encoder.config), encoder),  # type: ignore[call-overload]
+        ("head", asdict(head.config), head),  # type: ignore[call-overload]
+    ):
+        digest.update(f"{name} {json.dumps(config, sort_keys=True)}\n".encode())
+        for key, tensor in sorted(part.state_dict().items()) if part is not None else ():
+            digest.update(f"{name}.{key} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Weights of other people's formats, turned into this package's own."""

@@ -1,0 +1,1 @@
+"""Frozen foreign networks, one file each: where it comes from, how it loads."""

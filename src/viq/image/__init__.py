@@ -1,0 +1,21 @@
+"""Images in and out: files, PIL images and arrays as padded pixels and patches, and back."""
+
+from viq.image.load import MAX_FILE_PIXELS, Picture, load_image
+from viq.image.patches import patchify, unpatchify
+from viq.image.pixels import to_image, to_pixels
+from viq.image.preprocess import ImageConfig, ImageSource, Prepared, prepare, scaled_size
+
+__all__ = [
+    "MAX_FILE_PIXELS",
+    "ImageConfig",
+    "ImageSource",
+    "Picture",
+    "Prepared",
+    "load_image",
+    "patchify",
+    "prepare",
+    "scaled_size",
+    "to_image",
+    "to_pixels",
+    "unpatchify",
+]

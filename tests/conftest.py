@@ -1,0 +1,87 @@
+"""Fixtures that tests in several folders use."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Outputs of other people's code; not in this repository, so tests skip where it is not."""
+    folder = Path(__file__).parents[2] / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"no golden numbers in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory) -> Path:
+    """A saved tokenizer of random weights, 64,000 codes and four code heads: fast, and no more."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    from viq import Tokenizer
+    from viq.external.vae import Vae
+    from viq.image import ImageConfig
+    from viq.model.embedder import EmbedderConfig
+    from viq.model.encoder import EncoderConfig
+    from viq.model.head import HeadConfig, QuantizerConfig
+    from viq.model.latent_head import LatentHeadConfig
+    from viq.model.network import Network, NetworkConfig
+
+    width, code_width = 64, 16
+    quantizer = QuantizerConfig(levels=(8, 8, 8, 5, 5, 5))
+    config = NetworkConfig(
+        encoder=EncoderConfig(
+            width=width, depth=1, attention_heads=2, mlp_width=width, position_side=8
+        ),
+        head=HeadConfig(
+            width=width,
+            attention_heads=2,
+            mlp_width=width,
+            depth=1,
+            code_heads=4,
+            code_width=code_width,
+            expand_width=width,
+            code_depth=1,
+            code_mlp_width=2 * code_width,
+            rope_width=code_width,
+            quantizer=quantizer,
+        ),
+        embedder=EmbedderConfig(
+            width=width,
+            code_heads=4,
+            code_width=code_width,
+            merge_width=width,
+            mlp_width=width,
+            depth=1,
+            residual_width=width,
+            quantizer=quantizer,
+        ),
+        latent_head=LatentHeadConfig(width=width, attention_heads=2, mlp_width=width, depth=1),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Network(config).eval()
+        autoencoder = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 8, 16, 16),
+            layers_per_block=1,
+            latent_channels=16,
+            norm_num_groups=4,
+            mid_block_add_attention=False,
+            scaling_factor=1.0,
+        )
+    folder = tmp_path_factory.mktemp("tiny-tokenizer")
+    vae = Vae(autoencoder.eval())
+    Tokenizer.from_network(network, ImageConfig(), vae).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_tokenizer_folder):
+    """The tokenizer of ``tiny_tokenizer_folder``."""
+    import viq
+
+    return viq.load(tiny_tokenizer_folder)

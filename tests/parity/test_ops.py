@@ -1,0 +1,236 @@
+"""Single operations give what the official code gave.
+
+Not in this package yet, and so not compared yet: the projector into the language model, SimVQ, the
+Gaussian bottleneck, and the losses. The official centre crop has no counterpart here.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from viq.convert.resize import resize_kernel, resize_positions
+from viq.image import to_pixels
+from viq.model.encoder import AttentionPool, PoolConfig
+from viq.model.head import HeadConfig, HeadlessBlock, QuantizerConfig
+from viq.model.latent_head import LatentHead, LatentHeadConfig
+from viq.model.layers import Block, ResidualMlp
+from viq.model.packing import Packing
+from viq.model.positions import (
+    PositionGrid,
+    RotaryAngles,
+    golden_frequencies,
+    rotary_angles,
+    rotate,
+)
+from viq.model.quantizers import CODEBOOKS, FSQ, apply_limit
+
+LIMITS = {"none": "none", "l2": "l2", "tanh": "tanh", "l_infinite": "l_inf"}
+SCALES = ("1", "0.002")  # of the inputs; at 0.002 the variance is about as small as a norm's eps
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def state(ops, prefix):
+    found = {k.removeprefix(prefix): v for k, v in ops.items() if k.startswith(prefix)}
+    assert found
+    return found
+
+
+def sizes_of(ops, prefix):
+    """The grids (h, w) in the names that begin with ``prefix``, such as theta_2x3."""
+    names = [name.removeprefix(prefix) for name in ops if name.startswith(prefix)]
+    assert names
+    return [tuple(map(int, name.split("x"))) for name in names]
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_fsq_rounds(ops, name):
+    fsq = FSQ(ops[f"fsq/{name}/levels"].tolist())
+    assert fsq.levels == CODEBOOKS[name]
+    latents = ops[f"fsq/{name}/z"]
+    quantized = fsq(latents)
+    assert_close(fsq.bound(latents), ops[f"fsq/{name}/bounded"])
+    assert_close(quantized.values, ops[f"fsq/{name}/codes"])
+    assert quantized.codes.tolist() == ops[f"fsq/{name}/indices"].tolist()
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_fsq_at_zero_and_at_the_ends(ops, name):
+    fsq, latents = FSQ(CODEBOOKS[name]), ops[f"fsq/{name}/edge_z"]
+    quantized = fsq(latents)
+    assert_close(fsq.bound(latents), ops[f"fsq/{name}/edge_bounded"])
+    assert_close(quantized.values, ops[f"fsq/{name}/edge_codes"])
+    assert quantized.codes.tolist() == ops[f"fsq/{name}/edge_indices"].tolist()
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_fsq_gives_values_for_codes(ops, name):
+    codes = ops[f"fsq/{name}/decode_indices"]
+    assert_close(FSQ(CODEBOOKS[name]).values(codes), ops[f"fsq/{name}/decode_codes"], 1e-7)
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_gradients_pass_straight_through_fsq(ops, name):
+    latents = ops[f"fsq/{name}/z"].clone().requires_grad_()
+    (FSQ(CODEBOOKS[name])(latents).values * ops[f"fsq/{name}/ste_w"]).sum().backward()
+    assert_close(latents.grad, ops[f"fsq/{name}/ste_grad"])
+
+
+@pytest.mark.parametrize("levels", [3, 4, 5, 6, 8])
+def test_fsq_changes_at_the_same_latents(ops, levels):
+    fsq, where = FSQ((levels,)), f"fsq/threshold/L{levels}/z_"
+    exact, digits = ops[where + "f64"], torch.arange(levels - 1)
+    assert len(exact) == len(digits)
+    # Where exactly the float32 tanh crosses over, by a few last bits, is the processor's.
+    for name in ("f32_last_below", "f32_first_above"):
+        assert_close(ops[where + name].double(), exact, 1e-6)
+    for shift, expected in ((-1e-6, digits), (1e-6, digits + 1)):
+        assert torch.equal(fsq((exact + shift).float().unsqueeze(-1)).codes, expected)
+
+
+@pytest.mark.parametrize("width", [32, 64, 256])
+def test_rotary_angles(ops, width):
+    prefix = f"rope/hd{width}/"
+    frequencies = golden_frequencies(4, width // 2, 0.2, 20.0)
+    assert_close(frequencies, ops[prefix + "freqs"])
+    for h, w in sizes_of(ops, prefix + "theta_"):
+        expected = ops[f"{prefix}theta_{h}x{w}"]
+        assert_close(rotary_angles((h, w), frequencies), expected)
+    ((h, w),) = sizes_of(ops, prefix + "rot_in_")
+    rows = ops[f"{prefix}rot_in_{h}x{w}"]
+    angles = RotaryAngles(4, width, 0.2, 20.0, "model")
+    rotated = rotate(rows, *angles(Packing.of([(h, w)]), like=rows))
+    assert_close(rotated, ops[f"{prefix}rot_out_{h}x{w}"])
+
+
+@pytest.mark.parametrize("side", [12, 128])
+def test_positions_of_grids(ops, side):
+    weight = ops[f"pos/G{side}/pos_embed"][0]
+    grid = PositionGrid(side, weight.shape[-1])
+    grid.weight.data = weight.unflatten(0, (side, side))
+    sizes = sizes_of(ops, f"pos/G{side}/resampled_")
+    with torch.no_grad():
+        packed = grid(Packing.of(sizes))
+        for (h, w), rows in zip(sizes, Packing.of(sizes).split(packed), strict=True):
+            assert_close(rows, ops[f"pos/G{side}/resampled_{h}x{w}"], 1e-6)
+
+
+def test_position_grids_and_kernels_are_resized_on_conversion(ops):
+    grid = resize_positions(ops["convert/pos24"].unflatten(0, (24, 24)), 128)
+    assert_close(grid.flatten(0, 1), ops["convert/pos128_bicubic"], 1e-6)
+    kernel = resize_kernel(ops["convert/patch14"], 16)
+    assert_close(kernel, ops["convert/patch16_bicubic"], 1e-6)
+
+
+def test_nothing_is_resized_to_its_own_size(ops):
+    grid, kernel = ops["convert/pos24"].unflatten(0, (24, 24)), ops["convert/patch14"]
+    assert torch.equal(resize_positions(grid, 24), grid)
+    assert torch.equal(resize_kernel(kernel, 14), kernel)
+    assert resize_kernel(kernel.bfloat16(), 16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_and_their_gradients(ops, name):
+    weights = state(ops, "limits/state/")
+    rows = ops["limits/in"].clone().requires_grad_()
+    bottleneck = F.linear(rows, weights["project_in.weight"], weights["project_in.bias"])
+    limited = apply_limit(bottleneck, LIMITS[name])
+    out = F.linear(limited, weights["project_out.weight"], weights["project_out.bias"])
+    (out * ops["limits/w"]).sum().backward()
+    assert_close(bottleneck.detach(), ops["limits/bottleneck"])
+    assert_close(limited.detach(), ops[f"limits/{name}/limited"])
+    assert_close(out.detach(), ops[f"limits/{name}/out"])
+    assert_close(rows.grad, ops[f"limits/{name}/grad_in"])
+
+
+@pytest.mark.parametrize("name", ["l2", "l_infinite", "tanh"])
+def test_limits_of_rows_that_are_nearly_zero(ops, name):
+    limited = apply_limit(ops["limits/raw/in"], LIMITS[name])
+    assert_close(limited, ops[f"limits/raw/{name}"], 1e-6)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_block(ops, scale):
+    block = Block(64, 16, 256)
+    block.load_state_dict(state(ops, "unit/block/state/"))
+    rows = ops[f"unit/block/in_{scale}"]
+    with torch.no_grad():
+        packed = block(rows, Packing.of([(2, 3), (3, 3)]))
+        whole = block(rows, Packing.of([(3, 5)]))
+    assert_close(packed, ops[f"unit/block/out_packed_6_9_{scale}"])
+    assert_close(whole, ops[f"unit/block/out_dense_{scale}"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_headless_block(ops, scale):
+    config = HeadConfig(
+        width=64,
+        attention_heads=16,
+        mlp_width=256,
+        depth=0,
+        code_heads=4,
+        code_width=64,
+        expand_width=256,
+        code_depth=1,
+        code_mlp_width=256,
+        rope_width=32,
+        quantizer=QuantizerConfig(levels=(3,)),
+    )
+    block = HeadlessBlock(config)
+    weights = state(ops, "unit/headless/state/")
+    names = (("decrease_dim", "reduce"), ("increase_dim", "expand"))
+    for theirs, ours in names:
+        weights = {name.replace(theirs, ours): tensor for name, tensor in weights.items()}
+    block.load_state_dict(weights)
+    packing, tokens = Packing.of([(2, 3), (3, 3)]), ops[f"unit/headless/in_{scale}"].view(15, 4, 64)
+    angles = RotaryAngles(4, 32, config.rope_min_freq, config.rope_max_freq, "model")
+    with torch.no_grad():
+        out = block(tokens, packing, angles(packing, like=tokens))
+    assert_close(out.flatten(0, 1), ops[f"unit/headless/out_2x3_3x3_{scale}"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_residual_mlp(ops, scale):
+    mlp = ResidualMlp(64, 128)
+    mlp.load_state_dict(state(ops, "unit/residual_mlp/state/"))
+    with torch.no_grad():
+        out = mlp(ops[f"unit/residual_mlp/in_{scale}"])
+    assert_close(out, ops[f"unit/residual_mlp/out_{scale}"])
+
+
+def test_attention_pool(ops):
+    pool = AttentionPool(PoolConfig(width=64, attention_heads=16, mlp_width=256))
+    weights = state(ops, "unit/attn_pool/state/")
+    weights = {name.replace("norm.", "mlp_norm."): tensor for name, tensor in weights.items()}
+    weights["latent"] = weights["latent"][0]
+    pool.norm = nn.Identity()  # there it is not a part of the pool
+    pool.load_state_dict(weights)
+    with torch.no_grad():
+        out = pool(ops["unit/attn_pool/in"].flatten(0, 1), Packing.of([(1, 11), (11, 1)]))
+    assert_close(out, ops["unit/attn_pool/out"])
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_latents_of_a_feature_map(ops, index):
+    head = LatentHead(LatentHeadConfig(width=64, attention_heads=16, mlp_width=256, depth=0))
+    weights = state(ops, "loss/rec/state/")
+    for theirs, ours in (("conv_norm_out", "conv_norm"), ("conv_out", "conv")):
+        part = {k.removeprefix(f"{theirs}."): v for k, v in weights.items() if theirs in k}
+        getattr(head, ours).load_state_dict(part)
+    h, w = ops[f"loss/rec/grid_{index}"].tolist()
+    with torch.no_grad():
+        latents = head._upscale(ops[f"loss/rec/feat_{index}"][None], (h, w))[0]
+    assert_close(latents, ops[f"loss/rec/latent_{index}"])
+
+
+def test_pixels_of_pictures(ops):
+    names = [n.removesuffix("/crop_u8") for n in ops if n.endswith("/crop_u8")]
+    assert len(names) == 4
+    for name in names:
+        picture = Image.fromarray(ops[f"{name}/crop_u8"].numpy())
+        assert_close(to_pixels(picture), ops[f"{name}/float"], 1e-6)
