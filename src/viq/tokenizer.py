@@ -95,6 +95,23 @@ class Tokenizer(
         self._parts = dict(parts or {})
 
     @classmethod
+    def from_pretrained(  # type: ignore[override]  # the mixin takes any keyword
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        **hub_options: Any,
+    ) -> "Tokenizer":
+        """What ``viq.load`` calls, with huggingface_hub's options (``token``, ``cache_dir`` ...).
+
+        The mixin's own would look for bundled names on the hub, and not check ``config.json``.
+        """
+        files = ModelFiles(str(pretrained_model_name_or_path), revision, tuple(hub_options.items()))
+        return cls(files.config(), files, device=device, dtype=dtype)
+
+    @classmethod
     def from_network(
         cls, network: Network, image: ImageConfig, vae: Vae | None = None
     ) -> "Tokenizer":
@@ -211,7 +228,7 @@ class Tokenizer(
             return token[0]
 
         first = images[0] if _is_list(images) and images else images
-        with torch.inference_mode():
+        with torch.no_grad():
             if isinstance(first, Codes):
                 return _map(images, lambda c: to_token(self.embed(c), c.grid_size))
             return self._each_image(
@@ -231,7 +248,7 @@ class Tokenizer(
             FingerprintError: the codes are another tokenizer's.
         """
         embedder = self.part("embedder")
-        with torch.inference_mode():
+        with torch.no_grad():
             return _map(codes, lambda one: embedder(self._checked(one)))
 
     @overload
@@ -246,7 +263,7 @@ class Tokenizer(
             ModelError: this model has no latent head.
         """
         head = self.part("latent_head")
-        with torch.inference_mode():
+        with torch.no_grad():
             return _map(codes, lambda c: head(self.embed(c), Packing.of([c.grid_size]))[0])
 
     @overload
@@ -270,7 +287,7 @@ class Tokenizer(
                 original_size=one.original_size,
             )
 
-        with torch.inference_mode():
+        with torch.no_grad():
             return _map(codes, to_picture)
 
     # Inside.
@@ -284,7 +301,7 @@ class Tokenizer(
     ) -> R | list[R]:
         """Runs images through a network in packed batches and finishes each, in order."""
         results: list[R] = []
-        with torch.inference_mode():
+        with torch.no_grad():
             for batch in self._batches(images if _is_list(images) else [images], batch_patches):
                 # Equal grids side by side share one attention call.
                 order = sorted(range(len(batch)), key=lambda i: batch[i].grid_size)
@@ -364,27 +381,6 @@ class Tokenizer(
         ]
         has_vae = "vae" in self._parts or (self._files is not None and self._files.has_vae())
         save(save_directory, self.config, parts, self.vae().save if has_vae else None)
-
-    @classmethod
-    def _from_pretrained(  # the mixin's hook, with the mixin's arguments
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **model_kwargs: Any,
-    ) -> "Tokenizer":
-        hub_options = {
-            "cache_dir": cache_dir,
-            "force_download": force_download,
-            "local_files_only": local_files_only,
-            "token": token,
-        }
-        files = ModelFiles(model_id, revision, tuple(hub_options.items()))
-        return cls(files.config(), files, **model_kwargs)
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:

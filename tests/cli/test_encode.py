@@ -1,7 +1,10 @@
 """viq encode: images to .viq files."""
 
+import os
 import re
+import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -28,7 +31,9 @@ def test_codes_are_those_of_the_tokenizer(encode, save_image, tiny_tokenizer, tm
     image = save_image(tmp_path / "photo.png")
     status, out, err = encode(image)
     assert (status, len(out), len(err)) == (0, 1, 1)
-    assert Codes.load(tmp_path / "codes/photo.viq") == tiny_tokenizer.encode(image)
+    codes = Codes.load(tmp_path / "codes/photo.viq")
+    assert codes == tiny_tokenizer.encode(image)
+    assert len(np.unique(codes.values)) > 10  # so not just any codes would do
     assert re.fullmatch(r"encoded 1 file in [0-9.]+ s", err[0])
 
 
@@ -178,6 +183,15 @@ def test_a_damaged_model_is_one_line(content, viq_command, save_image, tmp_path)
     status, _, err = viq_command("encode", image, "--out", tmp_path / "codes", "--model", tmp_path)
     assert (status, len(err)) == (2, 1)
     assert err[0].startswith(f"viq: error: {tmp_path / 'config.json'}: not a tokenizer's config")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of names that are not text")
+def test_a_name_that_is_not_text_is_no_obstacle(encode, save_image, tmp_path):
+    path = save_image(tmp_path / os.fsdecode(b"\xff.png"))
+    status, out, _ = encode(path)
+    assert (status, len(out)) == (0, 1)
+    assert out[0].startswith(str(tmp_path / "codes" / "\\udcff.viq"))
+    assert (tmp_path / "codes" / os.fsdecode(b"\xff.viq")).is_file()
 
 
 def test_odd_modes_are_encoded(encode, tmp_path):

@@ -98,6 +98,19 @@ def test_a_damaged_file_is_named_and_the_rest_go_on(viq_command, save_codes, tmp
     assert [one["path"] for one in json.loads("\n".join(out))] == [str(good)]
 
 
+def test_a_codebook_too_large_for_the_file_is_refused_and_not_counted(
+    viq_command, save_codes, tmp_path
+):
+    path = save_codes(tmp_path / "photo.viq")
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].replace(b"[8,8,8,5,5,5]", b"[1000,1000]")
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+    status, out, err = viq_command("inspect", path)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert err[0].startswith(f"viq: error: {path}: the codebook has 1,000,000 entries")
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_all_files_failing_is_exit_code_2(options, viq_command, tmp_path):
     (tmp_path / "bad.viq").touch()

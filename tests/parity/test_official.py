@@ -38,7 +38,7 @@ def steps(tiny16k, images):
         "08_project_out": embedder.project_out,
         "09_inverse_shuffle": embedder.merge,
         "10_post0": embedder.mlp,
-        "11_adapter0": latent_head.mlp,
+        "11_adapter0": latent_head.adapter,
         "11_adapter1": latent_head.norm,
         "12_groupnorm": latent_head.conv_norm,
         "13_conv_out": latent_head.conv,

@@ -176,6 +176,7 @@ def test_headless_block(ops, scale):
         code_heads=4,
         code_width=64,
         expand_width=256,
+        refine=True,
         code_depth=1,
         code_mlp_width=256,
         rope_width=32,
@@ -217,14 +218,16 @@ def test_attention_pool(ops):
 
 @pytest.mark.parametrize("index", range(4))
 def test_latents_of_a_feature_map(ops, index):
-    head = LatentHead(LatentHeadConfig(width=64, attention_heads=16, mlp_width=256, depth=0))
+    head = LatentHead(
+        LatentHeadConfig(width=64, attention_heads=16, mlp_width=256, depth=0, adapter_width=None)
+    )
     weights = state(ops, "loss/rec/state/")
     for theirs, ours in (("conv_norm_out", "conv_norm"), ("conv_out", "conv")):
         part = {k.removeprefix(f"{theirs}."): v for k, v in weights.items() if theirs in k}
         getattr(head, ours).load_state_dict(part)
     h, w = ops[f"loss/rec/grid_{index}"].tolist()
     with torch.no_grad():
-        latents = head._upscale(ops[f"loss/rec/feat_{index}"][None], (h, w))[0]
+        latents = head.to_latents(ops[f"loss/rec/feat_{index}"], Packing.of([(h, w)]))[0]
     assert_close(latents, ops[f"loss/rec/latent_{index}"])
 
 

@@ -83,7 +83,7 @@ SIZES = {
         vae_time=(False, True, True),
     ),
 }
-IMAGE_SIZES = ((96, 80), (33, 150), (16, 16), (160, 160), (48, 176))
+IMAGE_SIZES = ((96, 80), (33, 150), (16, 112), (160, 160), (48, 176))
 
 
 # A random checkpoint.
@@ -171,7 +171,7 @@ def make_model(sizes, seed):
         return noise * math.prod(shape[1:]) ** -0.5
 
     tensors = {name: random(name, shape) for name, shape in t.items()}
-    tensors[f"{LOW}.project_in.weight"] *= 1.5  # so that most levels occur
+    tensors[f"{LOW}.project_in.weight"] *= 2  # so that all levels occur
     return {name: tensor.bfloat16().float() for name, tensor in tensors.items()}
 
 
@@ -245,8 +245,11 @@ def write_trained(path, model, sizes, *, prefix, with_codebook):
 
 
 class Reference:
+    """All in float64, so that what differs is the rounding of the package alone."""
+
     def __init__(self, tensors, sizes):
-        self.t, self.sizes = tensors, sizes
+        self.t = {name: tensor.double() for name, tensor in tensors.items()}
+        self.sizes = sizes
 
     def linear(self, name, x):
         return F.linear(x, self.t[f"{name}.weight"], self.t[f"{name}.bias"])
@@ -268,7 +271,7 @@ class Reference:
     def features(self, image):
         """Last block's output (N, C) of an image (3, H, W), and its grid."""
         bottom, right = -image.shape[1] % PATCH, -image.shape[2] % PATCH
-        image = F.pad(image, (0, right, 0, bottom))
+        image = F.pad(image.double(), (0, right, 0, bottom))
         kernel, bias = self.t["patch_embed.proj.weight"], self.t["patch_embed.proj.bias"]
         x = F.conv2d(image[None], kernel, bias, stride=PATCH)
         h, w = x.shape[2:]
@@ -302,7 +305,7 @@ class Reference:
                 for i, y in enumerate(ys):
                     for j, x in enumerate(xs):
                         theta[i, j, head, f] = omega * (math.cos(angle) * x + math.sin(angle) * y)
-        return theta.reshape(h * w, CODE_HEADS, count).float()
+        return theta.reshape(h * w, CODE_HEADS, count)
 
     def code_block(self, name, x, theta):
         """Code tokens (4 N, C), token 4 n + k; those of one k attend to each other."""
@@ -348,7 +351,7 @@ class Reference:
         for j, level in enumerate(self.sizes.levels):
             half, offset = (level - 1) * 1.001 / 2, 0.5 if level % 2 == 0 else 0.0
             shift = math.atanh(offset / half)
-            bounded = torch.tanh(latents[:, j].double() + shift) * half - offset
+            bounded = torch.tanh(latents[:, j] + shift) * half - offset
             rounded = bounded.round()
             margins.append(0.5 - (bounded - rounded).abs())
             codes = codes + basis * (rounded.long() + level // 2)
@@ -357,7 +360,8 @@ class Reference:
 
     def embed(self, codes):
         """Features (N, C) of codes (4 N,)."""
-        x = self.linear(f"{LOW}.project_out", grid_values(codes, self.sizes.levels))
+        values = grid_values(codes, self.sizes.levels)
+        x = self.linear(f"{LOW}.project_out", values.double())
         x = self.mlp(f"{LOW}_inverse_token_shuffle_head", x.reshape(len(codes) // 4, -1))
         x = self.mlp(f"{LOW}_postprocess_layers.0", x)
         for i in range(1, self.sizes.residual_depth + 1):
@@ -452,7 +456,8 @@ def images():
 
 def assert_close(found, expected):
     assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4 * scale)
 
 
 def test_sizes_are_read_off_the_tensors(tokenizer, sizes):
@@ -514,7 +519,7 @@ def test_codes_features_and_pixels(tokenizer, model, sizes, images):
     embedded, vae_latents = tokenizer.embed(codes), tokenizer.vae_latents(codes)
     of_images, of_codes = tokenizer.pooled(images), tokenizer.pooled(codes)
     compared = total = 0
-    distinct = set()
+    digits = [set() for _ in sizes.levels]
     for i, image in enumerate(images):
         expected, grid = reference.features(image)
         assert codes[i].grid_size == grid
@@ -527,7 +532,8 @@ def test_codes_features_and_pixels(tokenizer, model, sizes, images):
         safe = margins > 1e-3
         assert torch.equal(found[safe], expected[safe])
         compared, total = compared + int(safe.sum()), total + len(found)
-        distinct |= set(found.tolist())
+        for values, column in zip(digits, grid_values(found, sizes.levels).T, strict=True):
+            values.update(column.tolist())
         expected = reference.embed(found)
         assert_close(embedded[i], expected)
         assert_close(of_codes[i], reference.pool(expected))
@@ -538,4 +544,4 @@ def test_codes_features_and_pixels(tokenizer, model, sizes, images):
         assert_close(pixels, reference.decode(expected))
         assert float(pixels.std()) > 0.01
     assert compared > 0.95 * total
-    assert len(distinct) > 0.3 * total
+    assert tuple(map(len, digits)) == sizes.levels

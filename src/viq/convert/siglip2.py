@@ -53,6 +53,10 @@ _BEGINNINGS: Rules = (
     ("head.attention.out_proj.", "attn_pool.proj."),
     ("head.attention.", "attn_pool."),
 )
+_SPLIT: Rules = (
+    ("head.attention.in_proj_", "attn_pool.q."),
+    ("head.attention.in_proj_", "attn_pool.kv."),
+)
 _IN_BLOCKS: Rules = (
     (".layer_norm1.", ".norm1."),
     (".layer_norm2.", ".norm2."),
@@ -217,7 +221,8 @@ def _as_timm(file: Tensors) -> Tensors:
             return name
         for theirs, timm in _IN_BLOCKS:
             name = name.replace(timm, theirs)
-        return prefix + rename(name, [(timm, theirs) for theirs, timm in _BEGINNINGS])
+        back = [(timm, theirs) for theirs, timm in (*_SPLIT, *_BEGINNINGS)]
+        return prefix + rename(name, back)
 
     tensors = Tensors({}, file.source, original_name)
     for name, tensor in file.items():
@@ -253,7 +258,7 @@ def _fuse(tensors: Tensors) -> None:
         joint = f"attn_pool.in_proj_{end}"
         width = tensors.size(joint, 0) // 3
         tensors[f"attn_pool.q.{end}"], tensors[f"attn_pool.kv.{end}"] = (
-            part.contiguous() for part in tensors.pop(joint).tensor_split([width])
+            part.clone() for part in tensors.pop(joint).tensor_split([width])
         )
 
 

@@ -131,10 +131,9 @@ def read_tensors(path: Path) -> Tensors:
         raise ConversionError(reason, path) from error
     if not isinstance(data, dict):
         raise ConversionError(f"holds a {type(data).__name__}, not tensors by name", path)
-    tensors = Tensors(data, path)
-    if other := [name for name, value in data.items() if not isinstance(value, Tensor)]:
-        raise tensors.error("not a tensor", (str(name) for name in other))
-    return tensors
+    if other := [str(name) for name, value in data.items() if not isinstance(value, Tensor)]:
+        raise ConversionError(f"not only tensors, but also {', '.join(other[:5])}", path, other)
+    return Tensors(data, path)
 
 
 def load_parts(parts: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 A folder in diffusers' layout (``config.json`` and ``diffusion_pytorch_model.safetensors``) says
 which class it is. ``AutoencoderKLQwenImage`` (https://huggingface.co/Qwen/Qwen-Image) is the one
-of the released weights; nano has a small ``AutoencoderKL``.
+of the released weights; nano has a small ``AutoencoderDC``.
 
 Axes: B images, L latent channels, (H, W) pixels, latents are (H / 8, W / 8).
 """
@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from viq.errors import ModelError
 
-_CLASSES = ("AutoencoderKL", "AutoencoderKLQwenImage")
+_CLASSES = ("AutoencoderDC", "AutoencoderKL", "AutoencoderKLQwenImage")
 
 
 class Vae(nn.Module):
-    """One face for the autoencoders; latents are the raw posterior mean, not normalised."""
+    """One face for the autoencoders; latents are the raw posterior mean, not normalised.
+
+    ``AutoencoderDC`` is deterministic: its latents are what it encodes to.
+    """
 
     def __init__(self, autoencoder: nn.Module) -> None:
         super().__init__()
@@ -29,11 +32,9 @@ class Vae(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Posterior means (B, L, H / 8, W / 8) of pixels (B, 3, H, W) in [-1, 1]."""
-        if self.is_video:
-            mean: Tensor = self.autoencoder.encode(pixels.unsqueeze(2)).latent_dist.mean
-            return mean.squeeze(2)
-        mean = self.autoencoder.encode(pixels).latent_dist.mean
-        return mean
+        encoded = self.autoencoder.encode(pixels.unsqueeze(2) if self.is_video else pixels)
+        latents: Tensor = encoded.latent if "latent" in encoded else encoded.latent_dist.mean
+        return latents.squeeze(2) if self.is_video else latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), about [-1, 1], of latents (B, L, H / 8, W / 8)."""
@@ -51,18 +52,28 @@ class Vae(nn.Module):
 
 
 def small_vae() -> Vae:
-    """A new, untrained autoencoder for nano: 8x down, 16 latent channels, narrow at full size."""
-    from diffusers import AutoencoderKL
+    """A new, untrained autoencoder for nano: 8x down, 16 latent channels, narrow at full size.
 
+    Of diffusers' classes the deep-compression autoencoder (https://arxiv.org/abs/2410.10733)
+    learns by far the soonest, for it passes pixels around its blocks (docs/LOG.md).
+    """
+    from diffusers import AutoencoderDC
+
+    widths, none = (24, 48, 96, 128), ((), (), (), ())
     return Vae(
-        AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(16, 32, 64, 96),
-            layers_per_block=1,
+        AutoencoderDC(
             latent_channels=16,
-            norm_num_groups=8,
-            mid_block_add_attention=False,
+            attention_head_dim=8,
+            encoder_block_types="ResBlock",
+            decoder_block_types="ResBlock",
+            encoder_block_out_channels=widths,
+            decoder_block_out_channels=widths,
+            encoder_layers_per_block=(1, 1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1, 2),
+            encoder_qkv_multiscales=none,
+            decoder_qkv_multiscales=none,
+            downsample_block_type="pixel_unshuffle",
+            upsample_block_type="pixel_shuffle",
             scaling_factor=1.0,
         ).to(memory_format=torch.channels_last)
     )
@@ -90,6 +101,6 @@ def load_vae(folder: Path) -> Vae:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the autoencoder does not load ({error})", folder) from error
-    if class_name == "AutoencoderKL":
+    if class_name != "AutoencoderKLQwenImage":
         autoencoder = autoencoder.to(memory_format=torch.channels_last)
     return Vae(autoencoder.eval().requires_grad_(False))

@@ -63,11 +63,11 @@ class HeadConfig:
     code_heads: int
     code_width: int  # of a code token
     expand_width: int | None  # hidden width of the expansion; None: one linear map
-    refine: bool  # whether an MLP runs on each code token after it
     code_depth: int  # rotary blocks on the code tokens
     code_mlp_width: int
     rope_width: int  # attention inside the rotary blocks runs at this width
     quantizer: QuantizerConfig
+    refine: bool = True  # whether an MLP runs on each code token after the expansion
     positions: Literal["rope", "none"] = "rope"
     rope_min_freq: float = 0.2
     rope_max_freq: float = 20.0

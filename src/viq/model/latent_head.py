@@ -20,7 +20,7 @@ class LatentHeadConfig:
     attention_heads: int
     mlp_width: int
     depth: int
-    adapter_width: int | None  # hidden width of an MLP before the blocks; None: no such MLP
+    adapter_width: int | None = None  # hidden width of an MLP before the blocks; None: no MLP
     latent_channels: int = 16
     upscale: int = 2  # latents a patch, along each side
     norm_groups: int = 32

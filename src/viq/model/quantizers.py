@@ -5,7 +5,7 @@ Axes: N patches or code tokens, K code dimensions.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class _Constants(NamedTuple):
     levels: Tensor
     middle: Tensor  # the digit of value 0
     basis: Tensor  # the digit's weight in the code
+    weight: Tensor  # the same as a float that holds every code exactly
+    centre: Tensor  # the code of value 0
 
     @classmethod
     def of(cls, sizes: tuple[int, ...]) -> "_Constants":
@@ -45,7 +47,22 @@ class _Constants(NamedTuple):
         half = (levels - 1) * 1.001 / 2
         offset = torch.where(levels % 2 == 0, 0.5, 0.0)
         basis = torch.tensor([math.prod(sizes[:k]) for k in range(len(sizes))])
-        return cls(half, offset, (offset / half).atanh(), levels, levels // 2, basis)
+        weight = basis.to(torch.float32 if math.prod(sizes) <= 2**24 else torch.float64)
+        middle = levels // 2
+        shift = (offset / half).atanh()
+        return cls(half, offset, shift, levels, middle, basis, weight, (middle * basis).sum())
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    """Rounds halves to even; the gradient passes as if it had not."""
+
+    @staticmethod
+    def forward(_ctx: Any, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
 
 
 class FSQ(nn.Module):
@@ -89,11 +106,9 @@ class FSQ(nn.Module):
         """
         c = self._constants(latents.device)
         with torch.autocast(latents.device.type, enabled=False):
-            bounded = self.bound(latents)
-            rounded = bounded.detach().round()
-            codes = ((rounded.long() + c.middle) * c.basis).sum(-1)
-            straight_through = bounded + (rounded - bounded.detach())
-            return Quantized(straight_through / c.middle, codes)
+            rounded: Tensor = _RoundStraightThrough.apply(self.bound(latents))
+            codes = (rounded.detach() * c.weight).sum(-1).long() + c.centre
+            return Quantized(rounded / c.middle, codes)
 
     def values(self, codes: Tensor) -> Tensor:
         """The grid values (..., K), float32, that ``codes`` (...) stand for."""

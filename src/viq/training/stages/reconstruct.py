@@ -6,6 +6,7 @@ cheap and teaches the codes most (the map is thrown away), and those that the VA
 makes, which is trained along. The VAE's encoder is not.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class ReconstructConfig:
     network: NetworkConfig = field(default_factory=nano)
     latent_weight: float = 0.1
     patch_weight: float = 20.0
-    pixel_weight: float = 20.0  # 0 leaves the decoder out, and costs a quarter
+    pixel_weight: float = 20.0  # 0 leaves the decoder out, and costs a third
+    pixel_share: float = 1.0  # of a batch's crops, those that run through the decoder
 
 
 class ReconstructStage:
@@ -63,7 +65,8 @@ class ReconstructStage:
             "patch": F.mse_loss(by_patch.float(), patches),
         }
         if self.config.pixel_weight:
-            errors["pixel"] = F.mse_loss(self.vae.decode(latents).float(), pixels)
+            few = max(1, round(self.config.pixel_share * len(pixels)))
+            errors["pixel"] = F.mse_loss(self.vae.decode(latents[:few]).float(), pixels[:few])
         losses = {k: getattr(self.config, f"{k}_weight") * v for k, v in errors.items()}
         best = errors.get("pixel", errors["patch"])
         return {**losses, "_psnr": unit_psnr(best)}
@@ -80,9 +83,10 @@ class ReconstructStage:
         return figures
 
     def export(self, folder: Path) -> None:
-        """Writes ``tokenizer/``, in bfloat16, as ``viq.load`` reads it."""
-        tokenizer = Tokenizer.from_network(self.network, ImageConfig(), self.vae)
-        tokenizer.to(torch.bfloat16).save_pretrained(folder / "tokenizer")
+        """Writes ``tokenizer/`` as ``viq.load`` reads it, rounded to bfloat16."""
+        network, vae = deepcopy((self.network, self.vae))
+        tokenizer = Tokenizer.from_network(network.bfloat16(), ImageConfig(), vae.bfloat16())
+        tokenizer.save_pretrained(folder / "tokenizer")
 
     def _reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (N, 3 P P), what is predicted for them, and VAE latents (B, L, H/8, W/8)."""
