@@ -177,7 +177,7 @@ def give_odd_metadata(rng: random.Random, data: bytearray) -> None:
         match rng.randrange(4):
             case 0:
                 del document[name]
-            case 1 if isinstance(document[name], list):
+            case 1 if isinstance(document[name], list) and document[name]:
                 document[name][rng.randrange(len(document[name]))] = rng.choice(ODD_VALUES)
             case 2 if isinstance(document[name], list):
                 document[name].reverse()

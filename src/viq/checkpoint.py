@@ -111,14 +111,17 @@ class ModelFiles:
             raise ModelError(f"cannot be read ({error})", path) from error
 
     def _fetch(self, download: Callable[..., str], **what: Any) -> str:
+        unknown = ModelError(
+            f"no such model: not a bundled name ({', '.join(bundled())}), not a folder, and not"
+            " a hub id (owner/name)",
+            self.model,
+        )
+        if "/" not in self.model:
+            raise unknown
         try:
             return download(self.model, revision=self.revision, **what, **dict(self.hub_options))
-        except HFValidationError as error:
-            names = ", ".join(bundled())
-            raise ModelError(
-                f"no such model: not a bundled name ({names}), not a folder, not a hub id",
-                self.model,
-            ) from error
+        except HFValidationError:
+            raise unknown from None
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"cannot be fetched from the hub ({reason})", self.model) from error

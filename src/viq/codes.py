@@ -141,7 +141,13 @@ class Codes:
         """
         with _naming(source):
             values, document = _parse(data)
-            return cls(values, **{name: document[name] for name in _FIELDS})
+            codes = cls(values, **{name: document[name] for name in _FIELDS})
+            if codes.codebook_size > STORED_CODEBOOK_SIZE:
+                raise CodesError(
+                    f"levels {_short(list(codes.levels))} make a codebook of"
+                    f" {codes.codebook_size:,}; .viq files hold at most {STORED_CODEBOOK_SIZE:,}"
+                )
+            return codes
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a ``.viq`` file. It appears whole or not at all.

@@ -95,7 +95,7 @@ class Tokenizer(
         self._parts = dict(parts or {})
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # the mixin takes any keyword
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -339,11 +339,14 @@ class Tokenizer(
     def _checked(self, codes: Codes) -> Tensor:
         if codes.fingerprint != self.fingerprint:
             raise FingerprintError(self.fingerprint, codes.fingerprint)
-        if codes.levels != self.config.network.head.quantizer.levels:
-            raise CodesError(
-                f"codes have levels {codes.levels}, this tokenizer has"
-                f" {self.config.network.head.quantizer.levels}"
-            )
+        head = self.config.network.head
+        for name, found, own in (
+            ("levels", codes.levels, head.quantizer.levels),
+            ("code heads", codes.code_heads, head.code_heads),
+            ("patch size", codes.patch_size, self.config.image.patch_size),
+        ):
+            if found != own:
+                raise CodesError(f"the codes' {name}, {found}, are not the tokenizer's, {own}")
         return torch.from_numpy(codes.values.astype("int64")).to(self.device)
 
     def part(self, name: str) -> Any:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from viq import Codes
 from viq.cli.compare import Comparison, Result, means
-from viq.metrics import psnr, ssim
+from viq.metrics.quality import psnr, ssim
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viq.metrics import psnr
 from viq.metrics.codecs import JPEG_SIDE, WEBP_SIDE, Compressed, jpeg_at, webp_at
+from viq.metrics.quality import psnr
 
 
 def picture(width, height, noise=20):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from viq.metrics import psnr, ssim
+from viq.metrics.quality import psnr, ssim
 
 
 def noisy_pair(height, width, noise=25):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from viq.metrics import bits_per_pixel, code_usage, entropy
+from viq.metrics.rate import bits_per_pixel, code_usage, entropy
 
 
 def test_bits_per_pixel_counts_eight_bits_a_byte():

@@ -39,7 +39,7 @@ def test_float32_takes_sdpa():
 
 
 def test_an_unknown_backend_is_named_with_those_that_there_are():
-    with pytest.raises(ValueError, match="'flash'.*auto, sdpa, varlen, flash_attn"):
+    with pytest.raises(ValueError, match=r"'flash'.*auto, sdpa, varlen, flash_attn"):
         attention_backend("flash").__enter__()
 
 

@@ -46,7 +46,7 @@ def stage_and_batches(corpus):
     return stage, CropBatches(ParquetPictures(parquet_files(corpus, "train")), CROPS)
 
 
-class _Stopped(Exception):
+class StopError(Exception):
     pass
 
 
@@ -62,11 +62,11 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(corpus, tmp_path):
     def stopping(batch):
         calls.append(batch)
         if len(calls) == 4:
-            raise _Stopped
+            raise StopError
         return original(batch)
 
     stage.losses = stopping
-    with pytest.raises(_Stopped):
+    with pytest.raises(StopError):
         train(stage, batches, config, tmp_path / "cut")
     stage, batches = stage_and_batches(corpus)
     train(stage, batches, config, tmp_path / "cut")

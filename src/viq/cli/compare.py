@@ -143,7 +143,8 @@ def measure(
     """How close an image comes to the original, and at what cost."""
     import numpy as np
 
-    from viq.metrics import bits_per_pixel, psnr, ssim
+    from viq.metrics.quality import psnr, ssim
+    from viq.metrics.rate import bits_per_pixel
 
     first, second = np.asarray(original), np.asarray(image)
     return Result(

@@ -106,7 +106,7 @@ class FSQ(nn.Module):
         """
         c = self._constants(latents.device)
         with torch.autocast(latents.device.type, enabled=False):
-            rounded: Tensor = _RoundStraightThrough.apply(self.bound(latents))
+            rounded: Tensor = _RoundStraightThrough.apply(self.bound(latents))  # type: ignore[no-untyped-call]
             codes = (rounded.detach() * c.weight).sum(-1).long() + c.centre
             return Quantized(rounded / c.middle, codes)
 
