@@ -186,6 +186,11 @@ def test_bfloat16_is_a_choice(tiny_tokenizer_folder, dtype):
         (lambda d: (d / "config.json").write_text("[]"), "not a tokenizer's config"),
         (lambda d: edit(d, format=9), "format 9 is not known; this version reads 1"),
         (lambda d: edit(d, surprise=1), "surprise"),
+        (lambda d: edit(d, fingerprint="5"), "'5' is not 64 hex digits"),
+        (lambda d: edit_network(d, "encoder", patch_size=32), "patches of 16, the encoder of 32"),
+        (lambda d: edit_network(d, "encoder", attention_heads=7), "does not divide into 7"),
+        (lambda d: edit_network(d, "encoder", width=-1), "weights and config.json do not fit"),
+        (lambda d: edit_network(d, "encoder", depth=2), "weights and config.json do not fit"),
         (lambda d: (d / "model.safetensors").write_bytes(b"\0" * 99), "cannot be read"),
         (lambda d: (d / "model.safetensors").unlink(), "no model.safetensors here"),
     ],
@@ -198,6 +203,34 @@ def test_a_damaged_model_folder_is_one_line(tiny_tokenizer_folder, tmp_path, bre
         viq.load(folder).encode(picture(20, 20))
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda d: (d / "config.json").write_text("[]"), "no diffusers autoencoder here"),
+        (lambda d: (d / "config.json").unlink(), "no diffusers autoencoder here"),
+        (lambda d: edit(d, _class_name="UNet2DModel"), "of class 'UNet2DModel'; known are"),
+        (lambda d: edit(d, block_out_channels="x"), "does not load"),
+        (lambda d: next(d.glob("*.safetensors")).unlink(), "does not load"),
+        (lambda d: next(d.glob("*.safetensors")).write_bytes(b"x" * 50), "does not load"),
+    ],
+)
+def test_a_damaged_vae_is_one_line(tiny_tokenizer_folder, tmp_path, break_it, message):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_tokenizer_folder, folder)
+    break_it(folder / "vae")
+    tokenizer = viq.load(folder)
+    codes = tokenizer.encode(picture(20, 20))
+    with pytest.raises(viq.ModelError, match=message) as caught:
+        tokenizer.decode(codes)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def edit_network(folder, part, **changes):
+    network = json.loads((folder / "config.json").read_text())["network"]
+    edit(folder, network={**network, part: {**network[part], **changes}})
 
 
 def edit(folder, **changes):

@@ -7,6 +7,7 @@ needed: encoding never fetches the VAE.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import cattrs
 import torch
+from cattrs.v import format_exception
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
@@ -37,6 +39,15 @@ class TokenizerConfig:
     fingerprint: str
     format: int = FORMAT
     model_type: str = "viq"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
+            raise ValueError(f"fingerprint {self.fingerprint!r} is not 64 hex digits.")
+        sizes = self.image.patch_size, self.network.encoder.patch_size
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"images have patches of {sizes[0]}, the encoder of {sizes[1]} pixels."
+            )
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ class ModelFiles:
             converter = cattrs.Converter(forbid_extra_keys=True)
             return converter.structure(data, TokenizerConfig)
         except cattrs.BaseValidationError as error:
-            reasons = "; ".join(cattrs.transform_error(error))
+            reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
             raise ModelError(f"not a tokenizer's config: {reasons}", path) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"not a tokenizer's config ({error!r})", path) from error
@@ -147,6 +158,12 @@ def save(
     temporary = folder / f".config.json.{os.getpid()}"
     temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
     temporary.replace(folder / "config.json")
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """cattrs' words for its own errors, and those of our configs' own checks."""
+    own = isinstance(error, ValueError) and not isinstance(error, cattrs.BaseValidationError)
+    return str(error) if own else format_exception(error, kind)
 
 
 def bundled() -> list[str]:

@@ -144,8 +144,8 @@ class Codes:
             codes = cls(values, **{name: document[name] for name in _FIELDS})
             if codes.codebook_size > STORED_CODEBOOK_SIZE:
                 raise CodesError(
-                    f"levels {_short(list(codes.levels))} make a codebook of"
-                    f" {codes.codebook_size:,}; .viq files hold at most {STORED_CODEBOOK_SIZE:,}"
+                    f"the codebook has {codes.codebook_size:,} entries; .viq files hold at most"
+                    f" {STORED_CODEBOOK_SIZE:,}"
                 )
             return codes
 

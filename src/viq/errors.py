@@ -17,9 +17,9 @@ class InputError(ViQError):
     """
 
     def __init__(self, reason: str, source: str | PathLike[str] | None = None) -> None:
-        self.reason = reason
+        self.reason = " ".join(reason.split())  # libraries' messages may have many lines
         self.source = None if source is None else str(source)
-        super().__init__(reason if source is None else f"{self.source}: {reason}")
+        super().__init__(self.reason if source is None else f"{self.source}: {self.reason}")
 
 
 class ImageError(InputError):

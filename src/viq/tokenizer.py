@@ -355,12 +355,13 @@ class Tokenizer(
             if getattr(self.config.network, name) is None:
                 raise ModelError(f"this model has no {name}: it has not been trained")
             assert self._files is not None
-            with torch.device("meta"):
-                part = build_part(self.config.network, name)
+            tensors = self._files.tensors(name)
             try:
-                part.load_state_dict(self._files.tensors(name), strict=True, assign=True)
-            except RuntimeError as error:  # torch lists the keys on many lines
-                reason = " ".join(str(error).split())
+                with torch.device("meta"):
+                    part = build_part(self.config.network, name)
+                part.load_state_dict(tensors, strict=True, assign=True)
+            except (RuntimeError, ValueError) as error:
+                reason = f"weights and config.json do not fit: {error}"
                 raise ModelError(reason, self._files.file("model.safetensors")) from error
             part.eval().requires_grad_(False)
             self._parts[name] = part.to(self.device, self.dtype)

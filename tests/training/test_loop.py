@@ -1,10 +1,8 @@
 """The loop, on stages and data small enough for a unit test."""
 
-import io
 import itertools
 import json
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,24 +15,6 @@ from viq.data.crops import CropBatches, CropConfig
 from viq.data.pictures import ParquetPictures, parquet_files
 from viq.training.loop import LoopConfig, OptimConfig, learning_rate, train
 from viq.training.stages.vae import VaeConfig, VaeStage
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """A folder of Parquet files as the recipes read them: 12 pictures to train on, 4 held out."""
-    folder = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("validation", 4)):
-        rows = []
-        for i in range(count):
-            low = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-            picture = Image.fromarray(low).resize((160 + 8 * i, 140), Image.Resampling.BICUBIC)
-            file = io.BytesIO()
-            picture.save(file, "PNG")
-            rows.append({"image": {"bytes": file.getvalue(), "path": None}, "kind": "photo"})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000.parquet")
-    return folder
-
 
 CROPS = CropConfig(sizes=((32, 32), (32, 64)), pixels=4096)
 

@@ -55,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> Any:
     """The recipe's config with the flags' fields in place."""
-    import tyro
-
     from viq.recipes import RECIPES
 
     if args.recipe not in RECIPES:
         near = difflib.get_close_matches(args.recipe, RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ";"
         raise InputError(f"no recipe named {args.recipe!r}{hint} there are: {', '.join(RECIPES)}")
+    try:
+        import tyro
+    except ModuleNotFoundError as error:
+        raise InputError("training needs one more package: pip install 'viq[train]'") from error
     default = RECIPES[args.recipe][args.stage]()
     return tyro.cli(type(default), default=default, args=args.overrides, prog="viq train")

@@ -89,7 +89,7 @@ def load_vae(folder: Path) -> Vae:
 
     try:
         class_name = json.loads((folder / "config.json").read_text())["_class_name"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"no diffusers autoencoder here ({error})", folder) from error
     if class_name not in _CLASSES:
         raise ModelError(
@@ -97,9 +97,9 @@ def load_vae(folder: Path) -> Vae:
         )
     try:
         autoencoder = getattr(diffusers, class_name).from_pretrained(
-            folder, low_cpu_mem_usage=False
+            folder, low_cpu_mem_usage=False, use_safetensors=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ModelError(f"the autoencoder does not load ({error})", folder) from error
     if class_name != "AutoencoderKLQwenImage":
         autoencoder = autoencoder.to(memory_format=torch.channels_last)

@@ -1,7 +1,4 @@
-"""The shapes that ship: nano, which is bundled, and the two of the paper.
-
-Parameters of encoder + head are given where they were counted.
-"""
+"""The shapes that ship: nano, which is bundled, and the two of the paper."""
 
 from viq.model.embedder import EmbedderConfig
 from viq.model.encoder import EncoderConfig, PoolConfig

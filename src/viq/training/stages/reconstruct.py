@@ -32,8 +32,8 @@ class ReconstructConfig:
     crops: CropConfig
     loop: LoopConfig
     network: NetworkConfig = field(default_factory=nano)
-    latent_weight: float = 0.1
-    patch_weight: float = 20.0
+    latent_weight: float = 2.0
+    patch_weight: float = 10.0
     pixel_weight: float = 20.0  # 0 leaves the decoder out, and costs a third
     pixel_share: float = 1.0  # of a batch's crops, those that run through the decoder
 
