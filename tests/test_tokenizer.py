@@ -182,8 +182,8 @@ def test_bfloat16_is_a_choice(tiny_tokenizer_folder, dtype):
     ("break_it", "message"),
     [
         (lambda d: (d / "config.json").unlink(), "no config.json here"),
-        (lambda d: (d / "config.json").write_text("{"), "not a tokenizer's config"),
-        (lambda d: (d / "config.json").write_text("[]"), "not a tokenizer's config"),
+        (lambda d: (d / "config.json").write_text("{"), "not a config of this kind"),
+        (lambda d: (d / "config.json").write_text("[]"), "not a config of this kind"),
         (lambda d: edit(d, format=9), "format 9 is not known; this version reads 1"),
         (lambda d: edit(d, surprise=1), "surprise"),
         (lambda d: edit(d, fingerprint="5"), "'5' is not 64 hex digits"),

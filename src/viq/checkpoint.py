@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cattrs
 import torch
@@ -26,6 +27,7 @@ from viq.errors import ModelError
 from viq.image import ImageConfig
 from viq.model.network import NetworkConfig
 
+C = TypeVar("C")
 FORMAT = 1  # of config.json and of the tensors' names
 WEIGHTS = Path(__file__).parent / "weights"  # the bundled models
 
@@ -92,20 +94,7 @@ class ModelFiles:
         Raises:
             ModelError: it is damaged, or of a format that this version does not know.
         """
-        path = self.file("config.json")
-        try:
-            data = json.loads(path.read_bytes())
-            if data["format"] != FORMAT:
-                raise ModelError(
-                    f"format {data['format']} is not known; this version reads {FORMAT}", path
-                )
-            converter = cattrs.Converter(forbid_extra_keys=True)
-            return converter.structure(data, TokenizerConfig)
-        except cattrs.BaseValidationError as error:
-            reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
-            raise ModelError(f"not a tokenizer's config: {reasons}", path) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"not a tokenizer's config ({error!r})", path) from error
+        return read_config(self.file("config.json"), TokenizerConfig)
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """One part's tensors by their names inside the part.
@@ -141,23 +130,52 @@ class ModelFiles:
 def save(
     folder: Path,
     config: TokenizerConfig,
-    parts: Iterable[tuple[str, nn.Module]],
+    parts: Mapping[str, nn.Module],
     save_vae: Callable[[Path], None] | None,
 ) -> None:
     """Writes a tokenizer; each file under a temporary name first, ``config.json`` last."""
+    if save_vae is not None:
+        temporary = folder / f".vae.{os.getpid()}"
+        save_vae(temporary)
+        if (folder / "vae").exists():
+            shutil.rmtree(folder / "vae")
+        temporary.replace(folder / "vae")
+    write_model(folder, config, parts)
+
+
+def write_model(folder: Path, config: Any, parts: Mapping[str, nn.Module]) -> None:
+    """Writes parts to ``model.safetensors`` and a config dataclass to ``config.json``."""
     tensors = {
         f"{name}.{key}": tensor.detach().cpu().contiguous()
-        for name, part in parts
+        for name, part in parts.items()
         for key, tensor in part.state_dict().items()
     }
-    if save_vae is not None:
-        save_vae(folder / "vae")
     temporary = folder / f".model.safetensors.{os.getpid()}"
     save_file(tensors, temporary, metadata={"format": "pt"})
     temporary.replace(folder / "model.safetensors")
     temporary = folder / f".config.json.{os.getpid()}"
     temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
     temporary.replace(folder / "config.json")
+
+
+def read_config(path: Path, kind: type[C]) -> C:
+    """Reads a config dataclass that has a ``format``.
+
+    Raises:
+        ModelError: it is damaged, or of a format that this version does not know.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+        if data["format"] != FORMAT:
+            raise ModelError(
+                f"format {data['format']} is not known; this version reads {FORMAT}", path
+            )
+        return cattrs.Converter(forbid_extra_keys=True).structure(data, kind)
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
+        raise ModelError(f"not a config of this kind: {reasons}", path) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"not a config of this kind ({error!r})", path) from error
 
 
 def _reason(error: BaseException, kind: type | None) -> str:

@@ -378,11 +378,11 @@ class Tokenizer(
         return vae
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        parts = [
-            (name, self.part(name))
+        parts = {
+            name: self.part(name)
             for name in PARTS
             if getattr(self.config.network, name) is not None
-        ]
+        }
         has_vae = "vae" in self._parts or (self._files is not None and self._files.has_vae())
         save(save_directory, self.config, parts, self.vae().save if has_vae else None)
 

@@ -182,7 +182,7 @@ def test_a_damaged_model_is_one_line(content, viq_command, save_image, tmp_path)
     (tmp_path / "config.json").write_text(content)
     status, _, err = viq_command("encode", image, "--out", tmp_path / "codes", "--model", tmp_path)
     assert (status, len(err)) == (2, 1)
-    assert err[0].startswith(f"viq: error: {tmp_path / 'config.json'}: not a tokenizer's config")
+    assert err[0].startswith(f"viq: error: {tmp_path / 'config.json'}: not a config of this kind")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of names that are not text")

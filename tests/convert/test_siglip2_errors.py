@@ -201,10 +201,10 @@ def test_saved_towers_that_are_damaged(folder, tmp_path):
     (saved / "config.json").write_text(json.dumps(config | {"surprise": 1}))
     assert "surprise" in model_error_of(saved)
     (saved / "config.json").write_text("not JSON")
-    assert "not a saved vision tower" in model_error_of(saved)
+    assert "not a config of this kind" in model_error_of(saved)
     (saved / "config.json").write_text(text)
     edit(saved / "model.safetensors", lambda tensors: tensors.pop("pool.norm.bias"))
     assert model_error_of(saved) == "1 tensor missing: pool.norm.bias"
     (saved / "model.safetensors").unlink()
     assert model_error_of(saved) == "no such file"
-    assert "not a saved vision tower" in model_error_of(tmp_path / "nowhere")
+    assert "not a config of this kind" in model_error_of(tmp_path / "nowhere")

@@ -12,25 +12,21 @@ Axes: S patches on a side of the position grid, P pixels on a side of a patch, C
 """
 
 import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cattrs
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from viq.checkpoint import FORMAT, read_config, write_model
 from viq.convert.official import TIMM_RULES, with_own_layout
 from viq.convert.resize import resize_kernel, resize_positions
 from viq.convert.tensors import Rules, Tensors, load_parts, read_tensors, rename
 from viq.errors import ConversionError, ModelError
 from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
 from viq.model.layers import Activation
-
-FORMAT = 1  # of a saved tower's config.json and its tensors' names
 
 _MODEL_TYPES = ("siglip", "siglip_vision_model", "siglip2", "siglip2_vision_model")
 _ACTIVATIONS: dict[str, Activation] = {
@@ -130,18 +126,8 @@ def save_vision_tower(tower: VisionTower, folder: Path | str) -> None:
     """Writes ``config.json`` and ``model.safetensors``; each appears whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        f"{name}.{key}": tensor.detach().cpu().contiguous()
-        for name, part in tower._asdict().items()
-        for key, tensor in part.state_dict().items()
-    }
     config = VisionTowerConfig(encoder=tower.encoder.config, pool=tower.pool.config)
-    temporary = folder / f".model.safetensors.{os.getpid()}"
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    temporary.replace(folder / "model.safetensors")
-    temporary = folder / f".config.json.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
-    temporary.replace(folder / "config.json")
+    write_model(folder, config, tower._asdict())
 
 
 def load_vision_tower(folder: Path | str) -> VisionTower:
@@ -152,23 +138,14 @@ def load_vision_tower(folder: Path | str) -> VisionTower:
     """
     folder = Path(folder)
     try:
-        data = json.loads((folder / "config.json").read_bytes())
-        if data["format"] != FORMAT:
-            raise ModelError(
-                f"format {data['format']} is not known; this version reads {FORMAT}", folder
-            )
-        config = cattrs.Converter(forbid_extra_keys=True).structure(data, VisionTowerConfig)
-        tower = _build(config)
+        tower = _build(read_config(folder / "config.json", VisionTowerConfig))
         parts = tower._asdict()
         rules = [(f"{name}.", f"{name}.") for name in parts]
         load_parts(parts, read_tensors(folder / "model.safetensors").match(parts, rules))
-    except cattrs.BaseValidationError as error:
-        reasons = "; ".join(cattrs.transform_error(error))
-        raise ModelError(f"not a vision tower's config: {reasons}", folder) from error
     except ConversionError as error:
         raise ModelError(error.reason, folder / "model.safetensors") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"not a saved vision tower ({error!r})", folder) from error
+    except ValueError as error:
+        raise ModelError(f"not a saved vision tower ({error})", folder) from error
     return tower
 
 
