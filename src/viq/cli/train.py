@@ -30,6 +30,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on training."""
+    import torch
+
     from viq.data.crops import CropBatches, centre_crops
     from viq.data.pictures import ParquetPictures, parquet_files
     from viq.external.vae import load_vae
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     validation = ParquetPictures(parquet_files(args.data, "validation"))
     kinds = ("photo", "aigen", "art", "render", "screenshot")
     held_out = centre_crops(validation, kinds, 128)[:64]
+    torch.manual_seed(config.loop.seed)  # before the stage draws its first weights
     stage: Any
     if args.stage == "vae":
         stage = VaeStage(config, held_out)

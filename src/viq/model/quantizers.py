@@ -53,16 +53,21 @@ class _Constants(NamedTuple):
         return cls(half, offset, shift, levels, middle, basis, weight, (middle * basis).sum())
 
 
-class _RoundStraightThrough(torch.autograd.Function):
-    """Rounds halves to even; the gradient passes as if it had not."""
+class _Round(torch.autograd.Function):
+    """Bounds, rounds and scales in one; the gradient is that of the bounding and scaling alone."""
 
     @staticmethod
-    def forward(_ctx: Any, values: Tensor) -> Tensor:
-        return values.round()
+    def forward(ctx: Any, latents: Tensor, c: _Constants) -> tuple[Tensor, Tensor]:
+        bounded = (latents + c.shift).tanh_()
+        ctx.save_for_backward(bounded, c.half / c.middle)
+        rounded = torch.addcmul(-c.offset, bounded, c.half).round_()
+        ctx.mark_non_differentiable(rounded)
+        return rounded / c.middle, rounded
 
     @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        bounded, scale = ctx.saved_tensors
+        return torch.ops.aten.tanh_backward(grads[0] * scale, bounded), None
 
 
 class FSQ(nn.Module):
@@ -87,14 +92,17 @@ class FSQ(nn.Module):
             self._by_device[device] = _Constants(*(c.to(device) for c in constants))
         return self._by_device[device]
 
+    def _check(self, latents: Tensor) -> None:
+        if (width := latents.shape[-1]) != len(self.levels):
+            raise ValueError(f"latents are {width} wide but there are {len(self.levels)} levels.")
+
     def bound(self, latents: Tensor) -> Tensor:
         """Latents (..., K) squeezed into the levels' range, float32, before rounding.
 
         Raises:
             ValueError: the last axis is not ``len(levels)`` wide.
         """
-        if (width := latents.shape[-1]) != len(self.levels):
-            raise ValueError(f"latents are {width} wide but there are {len(self.levels)} levels.")
+        self._check(latents)
         c = self._constants(latents.device)
         return torch.tanh(latents.float() + c.shift) * c.half - c.offset
 
@@ -104,11 +112,11 @@ class FSQ(nn.Module):
         Raises:
             ValueError: the last axis is not ``len(levels)`` wide.
         """
+        self._check(latents)
         c = self._constants(latents.device)
         with torch.autocast(latents.device.type, enabled=False):
-            rounded: Tensor = _RoundStraightThrough.apply(self.bound(latents))  # type: ignore[no-untyped-call]
-            codes = (rounded.detach() * c.weight).sum(-1).long() + c.centre
-            return Quantized(rounded / c.middle, codes)
+            values, rounded = _Round.apply(latents.float(), c)  # type: ignore[no-untyped-call]
+            return Quantized(values, (rounded * c.weight).sum(-1).long() + c.centre)
 
     def values(self, codes: Tensor) -> Tensor:
         """The grid values (..., K), float32, that ``codes`` (...) stand for."""

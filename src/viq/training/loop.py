@@ -82,7 +82,6 @@ class _From(Sampler[int]):
 def train(stage: Stage, batches: Dataset[Tensor], config: LoopConfig, folder: Path) -> None:
     """Trains ``stage`` and exports it into ``folder``; goes on from a checkpoint found there."""
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
     optimizer = _optimizer(stage.module, config.optim)
     step = _resume(folder / "checkpoint.pt", stage.module, optimizer)
     if step > config.steps:
