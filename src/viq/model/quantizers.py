@@ -53,21 +53,30 @@ class _Constants(NamedTuple):
         return cls(half, offset, shift, levels, middle, basis, weight, (middle * basis).sum())
 
 
+def _bound(latents: Tensor, c: _Constants) -> tuple[Tensor, Tensor]:
+    """The bounded values, and the sigmoid s inside them: tanh(x) is 2 s(2 x) - 1.
+
+    torch's sigmoid is eight times as fast as its tanh on a CPU.
+    """
+    sigmoid = torch.add(2 * c.shift, latents, alpha=2).sigmoid_()
+    return torch.addcmul(-c.half - c.offset, sigmoid, 2 * c.half), sigmoid
+
+
 class _Round(torch.autograd.Function):
     """Bounds, rounds and scales in one; the gradient is that of the bounding and scaling alone."""
 
     @staticmethod
     def forward(ctx: Any, latents: Tensor, c: _Constants) -> tuple[Tensor, Tensor]:
-        bounded = (latents + c.shift).tanh_()
-        ctx.save_for_backward(bounded, c.half / c.middle)
-        rounded = torch.addcmul(-c.offset, bounded, c.half).round_()
+        bounded, sigmoid = _bound(latents, c)
+        ctx.save_for_backward(sigmoid, 4 * c.half / c.middle)
+        rounded = bounded.round_()
         ctx.mark_non_differentiable(rounded)
         return rounded / c.middle, rounded
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        bounded, scale = ctx.saved_tensors
-        return torch.ops.aten.tanh_backward(grads[0] * scale, bounded), None
+        sigmoid, scale = ctx.saved_tensors
+        return torch.ops.aten.sigmoid_backward(grads[0] * scale, sigmoid), None
 
 
 class FSQ(nn.Module):
@@ -103,8 +112,7 @@ class FSQ(nn.Module):
             ValueError: the last axis is not ``len(levels)`` wide.
         """
         self._check(latents)
-        c = self._constants(latents.device)
-        return torch.tanh(latents.float() + c.shift) * c.half - c.offset
+        return _bound(latents.float(), self._constants(latents.device))[0]
 
     def forward(self, latents: Tensor) -> Quantized:
         """Quantizes (..., K) in float32, whatever the dtype: in bfloat16 codes near an edge flip.
@@ -116,7 +124,7 @@ class FSQ(nn.Module):
         c = self._constants(latents.device)
         with torch.autocast(latents.device.type, enabled=False):
             values, rounded = _Round.apply(latents.float(), c)  # type: ignore[no-untyped-call]
-            return Quantized(values, (rounded * c.weight).sum(-1).long() + c.centre)
+            return Quantized(values, (rounded.to(c.weight.dtype) @ c.weight).long() + c.centre)
 
     def values(self, codes: Tensor) -> Tensor:
         """The grid values (..., K), float32, that ``codes`` (...) stand for."""
