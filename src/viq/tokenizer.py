@@ -3,6 +3,7 @@
 Axes: N patches of an image, Q code heads, K code dimensions, C width, (h, w) grid of patches.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -181,10 +182,15 @@ class Tokenizer(
         if levels is None:
             raise ModelError("this tokenizer is proximal: it has latents but no codes")
 
-        def to_codes(latents: Tensor, one: Prepared) -> Codes:
-            codes = self.part("head").quantize(latents).codes.cpu().numpy()
+        dtype = "uint16" if math.prod(levels) <= 2**16 else "uint32"
+
+        def codes_of(patches: Tensor, packing: Packing) -> Tensor:
+            codes: Tensor = self.part("head").quantize(self._latents(patches, packing)).codes
+            return codes.cpu()  # one read of the device a batch
+
+        def to_codes(codes: Tensor, one: Prepared) -> Codes:
             return Codes(
-                values=codes.astype("uint16" if codes.max(initial=0) < 2**16 else "uint32"),
+                values=codes.numpy().astype(dtype),
                 grid_size=one.grid_size,
                 original_size=one.original_size,
                 encoded_size=one.encoded_size,
@@ -193,7 +199,7 @@ class Tokenizer(
                 patch_size=self.config.image.patch_size,
             )
 
-        return self._each_image(images, self._latents, to_codes, batch_patches)
+        return self._each_image(images, codes_of, to_codes, batch_patches)
 
     @overload
     def features(self, images: list[ImageT]) -> list[Tensor]: ...
