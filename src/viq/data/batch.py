@@ -1,0 +1,58 @@
+"""What a step of the text-aligned stages reads: samples packed twice.
+
+All images of all samples form one packed sequence of patches; all samples' texts, in which
+image tokens have their places, form one sequence of fixed length for the language model.
+
+Axes: N patches of all images, P patch side in pixels, L length of the language model's sequence,
+V image tokens.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from viq.model.packing import Packing
+
+IGNORED = -100  # the label of a position that is not supervised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Several samples in one sequence; none sees another."""
+
+    samples: tuple[str, ...]  # ids, in the order of ``lengths``
+    patches: Tensor  # (N, 3 * P * P) uint8
+    packing: Packing  # the images' grids, in order
+    pool: int  # patches that one image token stands for, along each side: 1, 2 or 4
+    input_ids: Tensor  # (L,) int64; at the places of image tokens any valid id
+    labels: Tensor  # (L,) int64: the token itself where it is supervised, else IGNORED
+    lengths: tuple[int, ...]  # of each sample, and last of the filling, if any; their sum is L
+    image_positions: Tensor  # (V,) int64 places in the sequence of image tokens, in order
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.packing)
+
+    @property
+    def supervised(self) -> int:
+        """How many tokens are supervised."""
+        return int((self.labels != IGNORED).sum())
+
+    @property
+    def pixels(self) -> Tensor:
+        """The patches as float32 in [-1, 1], (N, 3 * P * P)."""
+        return self.patches.to(torch.float32).div_(127.5).sub_(1)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch with its tensors on ``device``."""
+        names = ("patches", "input_ids", "labels", "image_positions")
+        return replace(self, **{n: getattr(self, n).to(device, non_blocking=True) for n in names})
+
+
+def image_tokens(grid_size: tuple[int, int], pool: int) -> int:
+    """Tokens of one image in the language model's sequence: begin, rows each with an end, end."""
+    h, w = grid_size
+    return (h // pool) * (w // pool + 1) + 2
