@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cattrs
 import torch
@@ -20,16 +20,20 @@ from cattrs.v import format_exception
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from viq.errors import ModelError
 from viq.image import ImageConfig
+from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
 from viq.model.network import NetworkConfig
 
 C = TypeVar("C")
 FORMAT = 1  # of config.json and of the tensors' names
 WEIGHTS = Path(__file__).parent / "weights"  # the bundled models
+# Settings that came after models had been saved. At these values fingerprints leave them out, and
+# so stay what they were.
+_LATER = {"codebook_size": None, "position_side": 32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +149,15 @@ def save(
 
 def write_model(folder: Path, config: Any, parts: Mapping[str, nn.Module]) -> None:
     """Writes parts to ``model.safetensors`` and a config dataclass to ``config.json``."""
-    tensors = {
-        f"{name}.{key}": tensor.detach().cpu().contiguous()
-        for name, part in parts.items()
-        for key, tensor in part.state_dict().items()
-    }
+    tensors: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, part in parts.items():
+        for key, tensor in part.state_dict().items():
+            tensor = tensor.detach().cpu().contiguous()
+            # Each part is read alone, so what two share is in the file twice.
+            shared = tensor.data_ptr() in written
+            written.add(tensor.data_ptr())
+            tensors[f"{name}.{key}"] = tensor.clone() if shared else tensor
     temporary = folder / f".model.safetensors.{os.getpid()}"
     save_file(tensors, temporary, metadata={"format": "pt"})
     temporary.replace(folder / "model.safetensors")
@@ -184,6 +192,75 @@ def _reason(error: BaseException, kind: type | None) -> str:
     return str(error) if own else format_exception(error, kind)
 
 
+class VisionTower(NamedTuple):
+    """An encoder, and the pool that makes one semantic token of its features."""
+
+    encoder: Encoder
+    pool: AttentionPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTowerConfig:
+    """What ``config.json`` of a saved tower holds."""
+
+    encoder: EncoderConfig
+    pool: PoolConfig
+    format: int = FORMAT
+    model_type: str = "viq_vision_tower"
+
+    def build(self) -> VisionTower:
+        """A tower without weights, on the meta device.
+
+        Raises:
+            ValueError: the sizes do not fit together.
+        """
+        with torch.device("meta"):
+            return VisionTower(Encoder(self.encoder), AttentionPool(self.pool))
+
+
+def save_vision_tower(tower: VisionTower, folder: Path | str) -> None:
+    """Writes ``config.json`` and ``model.safetensors``; each appears whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = VisionTowerConfig(encoder=tower.encoder.config, pool=tower.pool.config)
+    write_model(folder, config, tower._asdict())
+
+
+def load_vision_tower(folder: Path | str) -> VisionTower:
+    """Reads what ``save_vision_tower`` wrote, for inference.
+
+    Raises:
+        ModelError: a file is missing or damaged, or of a format that this version does not know.
+    """
+    folder = Path(folder)
+    path = folder / "model.safetensors"
+    config = read_config(folder / "config.json", VisionTowerConfig)
+    try:
+        tower = config.build()
+    except ValueError as error:
+        raise ModelError(f"not a saved vision tower ({error})", folder) from error
+    if not path.is_file():
+        raise ModelError("no such file", path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"cannot be read ({error})", path) from error
+    for name, part in tower._asdict().items():
+        prefix = f"{name}."
+        own = {
+            k.removeprefix(prefix): tensors.pop(k) for k in list(tensors) if k.startswith(prefix)
+        }
+        if missing := [f"{prefix}{key}" for key in part.state_dict() if key not in own]:
+            count = f"{len(missing)} tensor{'s' if len(missing) > 1 else ''}"
+            raise ModelError(f"{count} missing: {', '.join(missing[:5])}", path)
+        try:
+            part.load_state_dict(own, strict=True, assign=True)
+        except RuntimeError as error:
+            raise ModelError(f"weights and config.json do not fit: {error}", path) from error
+        part.eval().requires_grad_(False)
+    return tower
+
+
 def bundled() -> list[str]:
     """Names of the models inside this package."""
     return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
@@ -201,10 +278,16 @@ def fingerprint(image: ImageConfig, encoder: nn.Module, head: nn.Module) -> str:
     for name, config, part in (
         ("image", settings, None),
         ("encoder", asdict(encoder.config), encoder),  # type: ignore[call-overload]
-        ("head", asdict(head.config), head),  # type: ignore[call-overload]
+        ("head", _without_later(asdict(head.config)), head),  # type: ignore[call-overload]
     ):
         digest.update(f"{name} {json.dumps(config, sort_keys=True)}\n".encode())
         for key, tensor in sorted(part.state_dict().items()) if part is not None else ():
             digest.update(f"{name}.{key} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _without_later(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those of ``_LATER`` that are at the values there."""
+    kept = {k: v for k, v in settings.items() if k not in _LATER or v != _LATER[k]}
+    return {k: _without_later(v) if isinstance(v, dict) else v for k, v in kept.items()}

@@ -178,7 +178,7 @@ class Tokenizer(
             ImageError: an image cannot be read or is out of bounds.
             ModelError: the tokenizer is proximal and has no codes.
         """
-        levels = self.config.network.head.quantizer.levels
+        levels = self.config.network.head.quantizer.code_levels
         if levels is None:
             raise ModelError("this tokenizer is proximal: it has latents but no codes")
 
@@ -347,7 +347,7 @@ class Tokenizer(
             raise FingerprintError(self.fingerprint, codes.fingerprint)
         head = self.config.network.head
         for name, found, own in (
-            ("levels", codes.levels, head.quantizer.levels),
+            ("levels", codes.levels, head.quantizer.code_levels),
             ("code heads", codes.code_heads, head.code_heads),
             ("patch size", codes.patch_size, self.config.image.patch_size),
         ):

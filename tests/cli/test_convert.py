@@ -48,7 +48,7 @@ def test_both_forms_print_the_same_fingerprint(viq_command, golden, tmp_path):
 
 
 def test_siglip_becomes_a_vision_tower(viq_command, tmp_path):
-    from viq.convert.siglip2 import load_vision_tower
+    from viq.checkpoint import load_vision_tower
 
     folder, out = save_siglip(tmp_path / "siglip"), tmp_path / "tower"
     options = ["--position-side", 5, "--patch-size", 8]

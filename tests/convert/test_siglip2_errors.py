@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from viq.convert.siglip2 import convert_siglip2, load_vision_tower, save_vision_tower
+from viq.checkpoint import load_vision_tower, save_vision_tower
+from viq.convert.siglip2 import convert_siglip2
 from viq.errors import ConversionError, ModelError
 
 

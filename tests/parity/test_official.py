@@ -90,7 +90,7 @@ def steps(tiny16k, images):
         hook.remove()
     found["06_theta"] = rotary_angles(one.grid_size, head.angles.frequencies)
     found["07_z"] = latents
-    found["07_bounded"] = head.fsq.bound(latents)
+    found["07_bounded"] = head.quantizer.bound(latents)
     found["19_codes"] = codes
     return found
 

@@ -1,8 +1,10 @@
 """Single operations give what the official code gave.
 
-Not in this package yet, and so not compared yet: the projector into the language model, SimVQ, the
-Gaussian bottleneck, and the losses. The official centre crop has no counterpart here.
+The projector into the language model has a file of its own. The Gaussian bottleneck and the
+official centre crop have no counterpart here.
 """
+
+import math
 
 import pytest
 import torch
@@ -25,6 +27,8 @@ from viq.model.positions import (
     rotate,
 )
 from viq.model.quantizers import CODEBOOKS, FSQ, apply_limit
+from viq.model.simvq import SimVQ
+from viq.training.losses import commitment, distillation, reconstruction
 
 LIMITS = {"none": "none", "l2": "l2", "tanh": "tanh", "l_infinite": "l_inf"}
 SCALES = ("1", "0.002")  # of the inputs; at 0.002 the variance is about as small as a norm's eps
@@ -154,6 +158,94 @@ def test_limits_of_rows_that_are_nearly_zero(ops, name):
     assert_close(limited, ops[f"limits/raw/{name}"], 1e-6)
 
 
+@pytest.fixture
+def simvq(ops):
+    """Gives the quantizer with a limit, and the maps before and after it."""
+    weights = state(ops, "simvq/state/")
+
+    def make(limit):
+        quantizer = SimVQ(512, 32, limit)
+        quantizer.load_state_dict(
+            {
+                "frozen": weights["frozen_codebook"],
+                "transform": weights["code_transform.weight"],
+            }
+        )
+        maps = [
+            (weights[f"{n}.weight"], weights[f"{n}.bias"]) for n in ("project_in", "project_out")
+        ]
+        return quantizer, *maps
+
+    return make
+
+
+def test_simvq_takes_the_nearest_entry(ops, simvq):
+    quantizer, project_in, _ = simvq("none")
+    projected = F.linear(ops["simvq/in"], *project_in)
+    assert_close(projected, ops["simvq/projected"])
+    assert_close(quantizer.codebook.detach(), ops["simvq/codebook"])
+    codes = quantizer(projected).codes
+    assert codes.tolist() == ops["simvq/indices"].tolist()
+    assert_close(quantizer.entries(codes).detach(), ops["simvq/entry_of_indices"])
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_simvq_with_a_limit_and_its_gradients(ops, simvq, name):
+    quantizer, project_in, project_out = simvq(LIMITS[name])
+    rows = ops["simvq/in"].clone().requires_grad_()
+    projected = F.linear(rows, *project_in)
+    quantized = quantizer(projected)
+    out = F.linear(quantized.values, *project_out)
+    assert_close(out.detach(), ops[f"simvq/{name}/train_out"])
+    values = quantizer.values(quantized.codes)
+    assert_close(F.linear(values, *project_out).detach(), ops[f"simvq/{name}/eval_out"])
+    packing = Packing.of([(4, 8), (8, 8)])  # as many code tokens as the two images had
+    entries = quantizer.entries(quantized.codes)
+    commit = commitment(projected[:, None], entries[:, None], packing)
+    assert_close(commit.detach(), ops["simvq/commit_loss_per_image"])
+    ((out * ops["simvq/w"]).sum() + commit.sum()).backward()
+    assert_close(rows.grad, ops[f"simvq/{name}/grad_in"])
+    assert_close(quantizer.transform.grad, ops[f"simvq/{name}/grad_code_transform"])
+
+
+def test_distillation(ops):
+    student, teacher = ops["loss/cls/student"].clone().requires_grad_(), ops["loss/cls/teacher"]
+    losses = distillation(student, teacher)
+    assert_close(losses.mean().detach(), ops["loss/cls/value_nomask"])
+    for name in ("all", "some", "none", "soft"):
+        mask = ops[f"loss/cls/mask_{name}"]
+        total, count = (mask * losses).sum(), mask.sum()
+        # The official code divides by the count of real images where there is at least half a one.
+        value = total / count if count >= 0.5 else total
+        assert_close(value.detach(), ops[f"loss/cls/value_{name}"])
+    mask = ops["loss/cls/mask_some"]
+    (10 * (mask * losses).sum() / mask.sum()).backward()
+    assert_close(student.grad, ops["loss/cls/grad_student_10x_some"])
+
+
+def test_reconstruction(ops):
+    head = official_latent_head(ops)
+    packing = Packing.of(ops[f"loss/rec/grid_{i}"].tolist() for i in range(4))
+    rows = torch.cat([ops[f"loss/rec/feat_{i}"] for i in range(4)]).requires_grad_()
+    latents = head.to_latents(rows, packing)
+    means, logvars = zip(*(ops[f"loss/rec/vae_params_{i}"].chunk(2) for i in range(4)), strict=True)
+    losses = reconstruction(latents, means)
+    totals = []
+    for i, (latent, mean, logvar) in enumerate(zip(latents, means, logvars, strict=True)):
+        assert_close(losses[i].detach(), ops[f"loss/rec/mse_{i}"])
+        # There 1e-13 of a likelihood is added, which counts where the variance is next to none.
+        logvar = logvar.clamp(-30, 20)
+        nll = math.log(2 * math.pi) + logvar + (latent - mean) ** 2 / logvar.exp()
+        totals.append(losses[i] + 1e-13 * (nll.sum((0, 1)) / 2).mean())
+        assert_close(totals[i].detach(), ops[f"loss/rec/total_{i}"])
+    # There image 1 is left out, a small square, which is taken for a placeholder.
+    assert ops["loss/rec/images_all"].tolist() == [0, 1, 2, 3]
+    value = torch.stack([totals[i] for i in (0, 2, 3)]).mean()
+    assert_close(value.detach(), ops["loss/rec/value_all"])
+    value.backward()
+    assert_close(rows.grad, ops["loss/rec/grad_feat_all"])
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_block(ops, scale):
     block = Block(64, 16, 256)
@@ -216,8 +308,7 @@ def test_attention_pool(ops):
     assert_close(out, ops["unit/attn_pool/out"])
 
 
-@pytest.mark.parametrize("index", range(4))
-def test_latents_of_a_feature_map(ops, index):
+def official_latent_head(ops):
     head = LatentHead(
         LatentHeadConfig(width=64, attention_heads=16, mlp_width=256, depth=0, adapter_width=None)
     )
@@ -225,6 +316,12 @@ def test_latents_of_a_feature_map(ops, index):
     for theirs, ours in (("conv_norm_out", "conv_norm"), ("conv_out", "conv")):
         part = {k.removeprefix(f"{theirs}."): v for k, v in weights.items() if theirs in k}
         getattr(head, ours).load_state_dict(part)
+    return head
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_latents_of_a_feature_map(ops, index):
+    head = official_latent_head(ops)
     h, w = ops[f"loss/rec/grid_{index}"].tolist()
     with torch.no_grad():
         latents = head.to_latents(ops[f"loss/rec/feat_{index}"], Packing.of([(h, w)]))[0]

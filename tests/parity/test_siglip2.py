@@ -18,7 +18,8 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from viq.convert.siglip2 import convert_siglip2, load_vision_tower, save_vision_tower
+from viq.checkpoint import load_vision_tower, save_vision_tower
+from viq.convert.siglip2 import convert_siglip2
 from viq.image import patchify
 from viq.model.packing import Packing
 

@@ -101,7 +101,8 @@ def run_official(args: argparse.Namespace) -> int:
 def run_siglip2(args: argparse.Namespace) -> int:
     """Converts a vision tower."""
     _check_out(args.out)
-    from viq.convert.siglip2 import convert_siglip2, save_vision_tower
+    from viq.checkpoint import save_vision_tower
+    from viq.convert.siglip2 import convert_siglip2
 
     tower = convert_siglip2(
         args.path,

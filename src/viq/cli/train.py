@@ -2,12 +2,14 @@
 
 import argparse
 import difflib
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from viq.errors import InputError
 
-STAGES = ("vae", "reconstruct")
+STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,58 +17,87 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "train",
         help="train one stage; any field of the recipe is also a flag",
-        epilog="example: viq train reconstruct --recipe nano --data corpus/ --vae runs/vae/vae"
-        " --out runs/nano --loop.optim.lr 5e-4",
+        description="Trains one stage of the method:\n"
+        "  vae        a small image autoencoder, whose latents are what is regressed\n"
+        "  contrast   a start model from captioned pictures, where there is no pretrained one\n"
+        "  align      stage 1: any resolution, by a language model's answers and the start model\n"
+        "  proximal   stage 2-1: through a bottleneck on the surface of a hypercube\n"
+        "  quantize   stage 2-2: rounded to codes\n"
+        "  decoder    pixels from codes\n"
+        "  reconstruct  all of the tokenizer from pixels alone, without text",
+        epilog="examples:\n"
+        "  viq train vae --recipe debug --out runs/vae\n"
+        "  viq train align --recipe nano --data corpus/ --start runs/contrast --out runs/align\n"
+        "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --dry-run\n"
+        "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --resume\n"
+        "  viq train align --recipe nano --help-fields     # what can be overridden\n"
+        "  accelerate launch --num-processes 8 -m viq.cli.main train align --recipe so400m ...\n\n"
+        "What --data, --teacher, --vae and --lm do not name is taken from the run that --start\n"
+        "names.",
     )
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--recipe", default="nano", help="name of the recipe (nano, debug)")
+    parser.add_argument("--recipe", default="nano", help="its name (default: nano)")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--start", metavar="RUN", help="run of the stage before, or a saved model")
+    parser.add_argument("--data", metavar="PATH", help="the data set: folder, Parquet, JSON, tar")
+    parser.add_argument("--teacher", metavar="DIR", help="frozen start model, a vision tower")
+    parser.add_argument("--vae", metavar="DIR", help="autoencoder in diffusers' layout")
+    parser.add_argument("--lm", metavar="LM", help="language model: folder, hub id or 'smollm2'")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder of train-*.parquet, validation-*.parquet"
+        "--dry-run", action="store_true", help="print what would be trained, and stop"
     )
-    parser.add_argument("--vae", type=Path, help="folder of the autoencoder (stage reconstruct)")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; resumed if old")
+    parser.add_argument("--help-fields", action="store_true", help="list the recipe's fields")
     parser.set_defaults(run=run, takes_overrides=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on training."""
-    import torch
+    _check_installed()
+    from viq.training.launch import launch, plan, with_inputs_of_start
+    from viq.training.stage import Inputs
 
-    from viq.data.crops import CropBatches, centre_crops
-    from viq.data.pictures import ParquetPictures, parquet_files
-    from viq.external.vae import load_vae
-    from viq.training.loop import train
-    from viq.training.stages.reconstruct import ReconstructStage
-    from viq.training.stages.vae import VaeStage
-
-    config = _config(args)
-    pictures = ParquetPictures(parquet_files(args.data, "train"))
-    validation = ParquetPictures(parquet_files(args.data, "validation"))
-    kinds = ("photo", "aigen", "art", "render", "screenshot")
-    held_out = centre_crops(validation, kinds, 128)[:64]
-    torch.manual_seed(config.loop.seed)  # before the stage draws its first weights
-    stage: Any
-    if args.stage == "vae":
-        stage = VaeStage(config, held_out)
+    recipe = _recipe(args.recipe)
+    config = _config(args, recipe)
+    named = {name: getattr(args, name) for name in ("data", "start", "teacher", "vae", "lm")}
+    inputs = with_inputs_of_start(Inputs(**named))
+    if inputs.lm is None:
+        inputs = replace(inputs, lm=recipe.lm)
+    if args.dry_run:
+        print(plan(args.stage, config, inputs))
     else:
-        if args.vae is None:
-            raise InputError("stage reconstruct needs --vae, the folder of an autoencoder")
-        stage = ReconstructStage(config, load_vae(args.vae), held_out)
-    train(stage, CropBatches(pictures, config.crops), config.loop, args.out)
+        launch(args.stage, config, inputs, args.out, resume=args.resume)
     return 0
 
 
-def _config(args: argparse.Namespace) -> Any:
-    """The recipe's config with the flags' fields in place."""
+def _check_installed() -> None:
+    from importlib.util import find_spec
+
+    for name in ("accelerate", "datasets", "peft", "tensorboard", "transformers", "tyro"):
+        if find_spec(name) is None:
+            raise InputError(f"training needs {name}: pip install 'viq[train]'")
+
+
+def _recipe(name: str) -> Any:
     from viq.recipes import RECIPES
 
-    if args.recipe not in RECIPES:
-        near = difflib.get_close_matches(args.recipe, RECIPES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise InputError(f"no recipe named {args.recipe!r}{hint} there are: {', '.join(RECIPES)}")
-    try:
-        import tyro
-    except ModuleNotFoundError as error:
-        raise InputError("training needs one more package: pip install 'viq[train]'") from error
-    default = RECIPES[args.recipe][args.stage]()
-    return tyro.cli(type(default), default=default, args=args.overrides, prog="viq train")
+    if name not in RECIPES:
+        raise InputError(f"no recipe named {name!r}{_hint(name, RECIPES)}")
+    return RECIPES[name]
+
+
+def _config(args: argparse.Namespace, recipe: Any) -> Any:
+    """The recipe's config with the flags' fields in place."""
+    import tyro
+
+    if args.stage not in recipe.stages:
+        there = ", ".join(recipe.stages)
+        raise InputError(f"recipe {args.recipe} has no stage {args.stage}; there are: {there}")
+    default = recipe.stages[args.stage]()
+    overrides = ["--help"] if args.help_fields else args.overrides
+    return tyro.cli(type(default), default=default, args=overrides, prog="viq train")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" there are: {', '.join(known)}"

@@ -12,7 +12,6 @@ Axes: S patches on a side of the position grid, P pixels on a side of a patch, C
 """
 
 import json
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from viq.checkpoint import FORMAT, read_config, write_model
+from viq.checkpoint import VisionTower, VisionTowerConfig
 from viq.convert.official import TIMM_RULES, with_own_layout
 from viq.convert.resize import resize_kernel, resize_positions
 from viq.convert.tensors import Rules, Tensors, load_parts, read_tensors, rename
-from viq.errors import ConversionError, ModelError
-from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
+from viq.errors import ConversionError
+from viq.model.encoder import EncoderConfig, PoolConfig
 from viq.model.layers import Activation
 
 _MODEL_TYPES = ("siglip", "siglip_vision_model", "siglip2", "siglip2_vision_model")
@@ -59,23 +58,6 @@ _IN_BLOCKS: Rules = (
     (".self_attn.out_proj.", ".attn.proj."),
     (".self_attn.", ".attn."),
 )
-
-
-class VisionTower(NamedTuple):
-    """An encoder, and the pool that makes one semantic token of its features."""
-
-    encoder: Encoder
-    pool: AttentionPool
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisionTowerConfig:
-    """What ``config.json`` of a saved tower holds."""
-
-    encoder: EncoderConfig
-    pool: PoolConfig
-    format: int = FORMAT
-    model_type: str = "viq_vision_tower"
 
 
 class _Settings(NamedTuple):
@@ -120,33 +102,6 @@ def convert_siglip2(
             )
         settings = _Settings(heads)
     return _tower(tensors, settings, position_side, patch_size)
-
-
-def save_vision_tower(tower: VisionTower, folder: Path | str) -> None:
-    """Writes ``config.json`` and ``model.safetensors``; each appears whole or not at all."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = VisionTowerConfig(encoder=tower.encoder.config, pool=tower.pool.config)
-    write_model(folder, config, tower._asdict())
-
-
-def load_vision_tower(folder: Path | str) -> VisionTower:
-    """Reads what ``save_vision_tower`` wrote, for inference.
-
-    Raises:
-        ModelError: a file is missing or damaged, or of a format that this version does not know.
-    """
-    folder = Path(folder)
-    try:
-        tower = _build(read_config(folder / "config.json", VisionTowerConfig))
-        parts = tower._asdict()
-        rules = [(f"{name}.", f"{name}.") for name in parts]
-        load_parts(parts, read_tensors(folder / "model.safetensors").match(parts, rules))
-    except ConversionError as error:
-        raise ModelError(error.reason, folder / "model.safetensors") from error
-    except ValueError as error:
-        raise ModelError(f"not a saved vision tower ({error})", folder) from error
-    return tower
 
 
 def _from_transformers(folder: Path) -> tuple[Tensors, _Settings]:
@@ -278,13 +233,8 @@ def _tower(
         pool=PoolConfig(**shared, mlp_width=tensors.size("attn_pool.mlp.fc1.weight", 0)),
     )
     try:
-        tower = _build(config)
+        tower = config.build()
     except ValueError as error:
         raise ConversionError(f"sizes do not fit together: {error}", tensors.source) from error
     load_parts(tower._asdict(), tensors.match(tower._asdict(), TIMM_RULES))
     return tower
-
-
-def _build(config: VisionTowerConfig) -> VisionTower:
-    with torch.device("meta"):
-        return VisionTower(Encoder(config.encoder), AttentionPool(config.pool))

@@ -1,21 +1,22 @@
-"""Batches of equal crops whose size changes from batch to batch.
+"""Batches of equal crops, whose size changes from batch to batch; and crops to evaluate on.
 
-Batch b is a function of (seed, b) alone, so the position in the data is one number, and a
-resumed run sees what the uninterrupted one would have seen.
+Axes: B crops, H and W their pixels.
 """
 
-import io
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from viq.data.pictures import ParquetPictures
-from viq.errors import ImageError
+from viq.data.images import as_picture
+from viq.data.sample import Sample, Source
+from viq.errors import InputError, ViQError
 from viq.image import load_image
 
 log = logging.getLogger(__name__)
@@ -23,69 +24,132 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """How pictures are cut."""
+    """How pictures are cut.
 
-    sizes: tuple[tuple[int, int], ...] = ((128, 128),)  # pixels (H, W), one drawn a batch
-    pixels: int = 2**19  # a batch holds as many crops as fit
-    min_scale: float = 0.7  # pictures are scaled down at random, to this at the least,
-    max_scale: float = 2.0  # and up to this where they do not fill the crop
-    weights: dict[str, int] = field(default_factory=dict)  # of the values of column ``kind``
-    seed: int = 0
+    Attributes:
+        sizes: pixels (H, W), one drawn for each crop; one that is listed twice is drawn twice as
+            often.
+        pixels: a batch holds as many crops as fit.
+        min_scale: pictures are scaled down at random, to this at the least.
+        max_scale: pictures that do not fill the crop are scaled up, to this at the most.
+    """
+
+    sizes: tuple[tuple[int, int], ...] = ((128, 128),)
+    pixels: int = 2**19
+    min_scale: float = 0.7
+    max_scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise ValueError("sizes is empty; list at least one (H, W).")
+        for height, width in self.sizes:
+            if not 0 < height * width <= self.pixels:
+                raise ValueError(
+                    f"sizes has {height} x {width}, {height * width} pixels; a batch must hold one"
+                    f" such crop, but pixels is {self.pixels}."
+                )
 
 
-class CropBatches(Dataset[Tensor]):
-    """Endless batches of crops; item b is the b-th, uint8 (count, 3, H, W)."""
+@dataclass(frozen=True, kw_only=True)
+class CropBatch:
+    """Crops of one size."""
 
-    def __init__(self, pictures: ParquetPictures, config: CropConfig) -> None:
-        self.pictures = pictures
+    images: Tensor  # (B, 3, H, W) uint8
+    samples: tuple[str, ...]  # ids
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch with its images on ``device``."""
+        return replace(self, images=self.images.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropItem:
+    """One crop."""
+
+    sample: str
+    draw: int
+    pixels: NDArray[np.uint8]  # (H, W, 3)
+
+
+class Crops:
+    """Assembles batches: a crop's size and place are functions of (seed, draw) alone."""
+
+    def __init__(self, config: CropConfig, *, seed: int = 0) -> None:
         self.config = config
-        self.rows = np.array(pictures.weighted_rows("kind", config.weights))
-        # The same number of pictures in each batch would need equal sizes; counting batches by
-        # their largest number keeps the order of pictures a function of the batch's number.
-        self.stride = max(config.pixels // (h * w) for h, w in config.sizes)
+        self.seed = seed
+        self._open: dict[tuple[int, ...], list[CropItem]] = {}
 
-    def __getitem__(self, batch: int) -> Tensor:
-        rng = np.random.default_rng([self.config.seed, batch])
-        height, width = self.config.sizes[rng.integers(len(self.config.sizes))]
-        count = self.config.pixels // (height * width)
-        crops = []
-        for place in range(batch * self.stride, batch * self.stride + count):
-            row = self._row(place)
-            try:
-                picture = load_image(Image.open(io.BytesIO(self.pictures.encoded(row))))
-            except (ImageError, OSError) as error:
-                log.warning("row %d cannot be read and is left out: %s", row, error)
-                continue
-            crops.append(_crop(picture, (height, width), self.config, rng))
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    def prepare(self, sample: Sample, draw: int) -> CropItem:
+        """Cuts one crop out of one of the sample's images.
 
-    def _row(self, place: int) -> int:
-        """The row at this place of an endless sequence of shuffled epochs."""
-        epoch, index = divmod(place, len(self.rows))
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.config.seed, 1 << 32, epoch]).permutation(
-                self.rows
-            )
-        return int(self._order[index])
+        Raises:
+            InputError: there is no image, or it cannot be read.
+        """
+        if not sample.images:
+            raise InputError("has no image", sample.id)
+        rng = np.random.default_rng([self.seed, draw])
+        size = self.config.sizes[rng.integers(len(self.config.sizes))]
+        image = sample.images[rng.integers(len(sample.images))]
+        picture = load_image(as_picture(image, sample.id), name=sample.id)
+        return CropItem(sample=sample.id, draw=draw, pixels=_crop(picture, size, self.config, rng))
+
+    def add(self, item: CropItem) -> CropBatch | None:
+        """Collects a crop; returns a batch once all are there that fit."""
+        size = item.pixels.shape[:2]
+        items = self._open.setdefault(size, [])
+        items.append(item)
+        if len(items) < self.config.pixels // (size[0] * size[1]):
+            return None
+        del self._open[size]
+        return CropBatch(
+            images=stacked([item.pixels for item in items]),
+            samples=tuple(item.sample for item in items),
+        )
+
+    def open(self) -> list[list[int]]:
+        """Draw numbers of the crops of each size that wait for more."""
+        return [[item.draw for item in items] for items in self._open.values()]
+
+    def restore(self, items: list[list[CropItem]]) -> None:
+        """Puts crops back as ``open`` had told them."""
+        self._open = {group[0].pixels.shape[:2]: list(group) for group in items}
 
 
-def centre_crops(pictures: ParquetPictures, kinds: tuple[str, ...], side: int) -> Tensor:
-    """Squares (B, 3, side, side), uint8, of all pictures of these kinds that are large enough."""
-    crops = []
-    for row, kind in enumerate(pictures.table["kind"].to_pylist()):
-        if kind not in kinds:
+def centre_crops(source: Source, side: int, limit: int) -> Tensor:
+    """The middle squares (B, 3, side, side), uint8, of the first pictures that are large enough.
+
+    Pictures that cannot be read are reported and left out.
+
+    Raises:
+        InputError: there is none.
+    """
+    crops: list[NDArray[np.uint8]] = []
+    for index in range(len(source)):
+        if len(crops) == limit:
+            break
+        try:
+            sample = source[index]
+            pictures = [load_image(as_picture(i, sample.id), name=sample.id) for i in sample.images]
+        except ViQError as error:
+            log.warning("left out of the evaluation: %s", error)
             continue
-        picture = load_image(Image.open(io.BytesIO(pictures.encoded(row))))
-        if min(picture.size) >= side:
-            left, top = (picture.width - side) // 2, (picture.height - side) // 2
-            crops.append(np.asarray(picture.crop((left, top, left + side, top + side))))
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        for picture in pictures[: limit - len(crops)]:
+            if min(picture.size) >= side:
+                left, top = (picture.width - side) // 2, (picture.height - side) // 2
+                crops.append(np.asarray(picture.crop((left, top, left + side, top + side))))
+    if not crops:
+        raise InputError(f"no picture of at least {side} x {side} pixels", source.name)
+    return stacked(crops)
+
+
+def stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images (H, W, 3) of one size as one tensor (B, 3, H, W)."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def _crop(
     picture: Image.Image, size: tuple[int, int], config: CropConfig, rng: np.random.Generator
-) -> np.ndarray:
+) -> NDArray[np.uint8]:
     """A crop (H, W, 3) at a random place and scale; what is still missing continues the edge."""
     height, width = size
     fill = max(height / picture.height, width / picture.width)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viq.model.head import QuantizerConfig
+from viq.model.head import QuantizerConfig, build_quantizer
 from viq.model.layers import Activation, Linear, Mlp, ResidualMlp, mlp_or_linear
-from viq.model.quantizers import FSQ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,8 @@ class CodeEmbedder(nn.Module):
         self.config = config
         quantizer, width, act = config.quantizer, config.width, config.activation
         self.expand = None
-        if quantizer.bottleneck is not None and quantizer.levels is not None:
+        if quantizer.is_nested:
+            assert quantizer.bottleneck is not None
             self.expand = Linear(quantizer.latent_width, quantizer.bottleneck)
         self.project_out = Linear(quantizer.bottleneck or quantizer.latent_width, config.code_width)
         tokens_width = config.code_heads * config.code_width
@@ -51,13 +51,13 @@ class CodeEmbedder(nn.Module):
         )
         self.scale = nn.Parameter(torch.ones(width))
         self.shift = nn.Parameter(torch.zeros(width))
-        self.fsq = FSQ(quantizer.levels) if quantizer.levels is not None else None
+        self.quantizer = build_quantizer(quantizer)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Features (N, C) of integer codes (N, Q)."""
-        if self.fsq is None:
+        if self.quantizer is None:
             raise ValueError("a proximal embedder has no codes; give it values.")
-        return self.embed_values(self.fsq.values(codes))
+        return self.embed_values(self.quantizer.values(codes))
 
     def embed_values(self, values: Tensor) -> Tensor:
         """Features (N, C) of grid values (N, Q, K) or proximal latents (N, Q, D)."""

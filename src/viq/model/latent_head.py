@@ -1,10 +1,15 @@
-"""The latent head: features to the latents of a frozen image VAE, which the VAE decodes to pixels.
+"""The latent head: features to the latents of an image VAE, which the VAE decodes to pixels.
+
+Where the pixel decoder is trained, the head predicts a variance beside the mean; all other uses
+take the mean alone.
 
 Axes: N patches, C width, L channels of the VAE's latents, (h, w) grid of patches.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,6 +31,14 @@ class LatentHeadConfig:
     norm_groups: int = 32
     activation: Activation = "gelu"
     norm_eps: float = 1e-6
+    variance: bool = False  # whether the convolution gives log-variances after the means
+
+
+class Posterior(NamedTuple):
+    """A Gaussian over one image's VAE latents, each number on its own."""
+
+    mean: Tensor  # (L, 2h, 2w)
+    log_variance: Tensor  # (L, 2h, 2w)
 
 
 class LatentHead(nn.Module):
@@ -49,10 +62,14 @@ class LatentHead(nn.Module):
             for _ in range(config.depth)
         )
         self.conv_norm = nn.GroupNorm(config.norm_groups, width, eps=config.norm_eps)
-        self.conv = nn.Conv2d(width, config.latent_channels * config.upscale**2, 3, padding=1)
+        channels = config.latent_channels * config.upscale**2
+        self.conv = nn.Conv2d(width, channels * (2 if config.variance else 1), 3, padding=1)
 
     def forward(self, features: Tensor, packing: Packing) -> list[Tensor]:
-        """VAE latents (L, 2h, 2w) of each image, from features (N, C); 2 is ``upscale``."""
+        """VAE latents (L, 2h, 2w) of each image, from features (N, C); 2 is ``upscale``.
+
+        They are the means where there is a variance.
+        """
         return self.to_latents(self.to_rows(features, packing), packing)
 
     def to_rows(self, features: Tensor, packing: Packing) -> Tensor:
@@ -63,7 +80,21 @@ class LatentHead(nn.Module):
         return rows
 
     def to_latents(self, rows: Tensor, packing: Packing) -> list[Tensor]:
-        """The convolution alone: (N, C) to (L, 2h, 2w) of each image."""
+        """The convolution alone: (N, C) to (L, 2h, 2w) of each image, its means."""
+        return [maps[: self.config.latent_channels] for maps in self._convolve(rows, packing)]
+
+    def to_posteriors(self, rows: Tensor, packing: Packing) -> list[Posterior]:
+        """The convolution alone: (N, C) to a Gaussian over the latents of each image.
+
+        Raises:
+            ValueError: this head predicts no variance.
+        """
+        if not self.config.variance:
+            raise ValueError("this latent head predicts no variance; use its latents.")
+        return [Posterior(*maps.chunk(2)) for maps in self._convolve(rows, packing)]
+
+    def _convolve(self, rows: Tensor, packing: Packing) -> list[Tensor]:
+        """(N, C) to (L, 2h, 2w) of each image, or with a variance (2 L, 2h, 2w)."""
         latents: list[Tensor] = []
         for start, count, length in packing.runs:
             index = len(latents)
@@ -77,6 +108,21 @@ class LatentHead(nn.Module):
         return latents
 
     def _upscale(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, h * w, C) to (B, L, 2h, 2w)."""
+        """(B, h * w, C) to (B, L, 2h, 2w), or with a variance (B, 2 L, 2h, 2w)."""
         maps = images.transpose(1, 2).unflatten(2, size)
         return F.pixel_shuffle(self.conv(F.silu(self.conv_norm(maps))), self.config.upscale)
+
+
+def with_variance(head: LatentHead, log_variance: float) -> LatentHead:
+    """A new head of the same means, whose variance is exp(``log_variance``) everywhere.
+
+    One that predicts a variance already is copied as it is.
+    """
+    new = LatentHead(replace(head.config, variance=True)).to(head.conv.weight)
+    state = head.state_dict()
+    if not head.config.variance:
+        weight, bias = state["conv.weight"], state["conv.bias"]
+        state["conv.weight"] = torch.cat([weight, torch.zeros_like(weight)])
+        state["conv.bias"] = torch.cat([bias, torch.full_like(bias, log_variance)])
+    new.load_state_dict(state)
+    return new.train(head.training)

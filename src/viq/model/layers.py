@@ -7,11 +7,12 @@ break that and are mended here, in ``Linear`` and ``Gelu``.
 Axes: N rows, C channels.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from viq.model.attention import attention
 from viq.model.packing import Packing
@@ -94,7 +95,42 @@ def mlp_or_linear(
     return Linear(width, out) if hidden is None else Mlp(width, hidden, out, activation)
 
 
-class ResidualMlp(nn.Module):
+class Residual(nn.Module):
+    """Base of what adds to its input.
+
+    With ``checkpointing`` on, what is inside is computed anew in the backward pass instead of
+    being kept since the forward pass.
+    """
+
+    checkpointing = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        """``forward``, as of any module."""
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return super().__call__(*inputs)
+        return checkpoint(super().__call__, *inputs, use_reentrant=False)
+
+    def start_as_identity(self) -> None:
+        """Makes every branch add nothing, so that what is put into a trained network changes none.
+
+        Only the last map of a branch is zero: it learns at once, and then so does the rest.
+        """
+        for last in self._last_maps():
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def _last_maps(self) -> "list[Linear]":
+        raise NotImplementedError
+
+
+def gradient_checkpointing(network: nn.Module, on: bool) -> None:
+    """Switches checkpointing in all residual blocks of a network: less memory, a third slower."""
+    for module in network.modules():
+        if isinstance(module, Residual):
+            module.checkpointing = on
+
+
+class ResidualMlp(Residual):
     """x + Mlp(LayerNorm(x)), each row on its own."""
 
     def __init__(
@@ -107,6 +143,9 @@ class ResidualMlp(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(N, width) to (N, width)."""
         return rows + self.mlp(self.norm(rows))
+
+    def _last_maps(self) -> list[Linear]:
+        return [self.mlp.fc2]
 
 
 class SelfAttention(nn.Module):
@@ -129,7 +168,7 @@ class SelfAttention(nn.Module):
         return self.proj(attention(query, key, value, packing).flatten(1))
 
 
-class Block(nn.Module):
+class Block(Residual):
     """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(
@@ -150,3 +189,6 @@ class Block(nn.Module):
         """(N, width) to (N, width)."""
         rows = rows + self.attn(self.norm1(rows), packing)
         return rows + self.mlp(self.norm2(rows))
+
+    def _last_maps(self) -> list[Linear]:
+        return [self.attn.proj, self.mlp.fc2]

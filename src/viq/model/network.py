@@ -12,7 +12,9 @@ from viq.model.embedder import CodeEmbedder, EmbedderConfig
 from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
 from viq.model.head import HeadConfig, QuantizationHead
 from viq.model.latent_head import LatentHead, LatentHeadConfig
+from viq.model.layers import Residual
 from viq.model.packing import Packing
+from viq.model.simvq import SimVQ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class NetworkOutput(NamedTuple):
     features: Tensor  # (N, C) of the encoder
     latents: Tensor  # (N, Q, K) before rounding
     embedded: Tensor  # (N, C) from the rounded values
+    codes: Tensor | None  # (N, Q); None while the representation is proximal
 
 
 class Network(nn.Module):
@@ -56,29 +59,40 @@ class Network(nn.Module):
         self.embedder = CodeEmbedder(config.embedder)
         self.pool = AttentionPool(config.pool) if config.pool else None
         self.latent_head = LatentHead(config.latent_head) if config.latent_head else None
+        if isinstance(self.head.quantizer, SimVQ):
+            self.embedder.quantizer = self.head.quantizer  # one codebook learns
         self._initialise()
 
     def _initialise(self) -> None:
-        """Keeps the scale of what passes through each linear map; residual branches start small.
+        """Keeps the scale of what passes through each linear map.
 
         torch's own start shrinks it a little in each map, and there are so many in a row here
-        that all patches would begin as one.
+        that all patches would begin as one. The encoder's residual branches start small; all
+        that a stage adds after the encoder adds nothing at first.
         """
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 last = name.rpartition(".")[2]
                 std = module.in_features**-0.5 * (1.6 if last == "fc2" else 1.0)  # 1.6: after GELU
-                if "block" in name or "residual" in name:
+                if name.startswith("encoder.blocks."):
                     std *= 0.2 if last in ("proj", "fc2") else 1.0
                 nn.init.normal_(module.weight, std=std)
                 nn.init.zeros_(module.bias)
+        for part in (self.head, self.embedder, self.latent_head):
+            for module in part.modules() if part is not None else ():
+                if isinstance(module, Residual):
+                    module.start_as_identity()
+        if self.head.positions is not None:
+            nn.init.zeros_(self.head.positions.weight)
 
     def forward(self, patches: Tensor, packing: Packing) -> NetworkOutput:
         """Runs flat pixels (N, 3 * P * P), in [-1, 1], through encoder, head and embedder."""
         features = self.encoder(patches, packing)
         latents = self.head(features, packing)
-        embedded = self.embedder.embed_values(self.head.represent(latents))
-        return NetworkOutput(features, latents, embedded)
+        if self.head.quantizer is None:
+            return NetworkOutput(features, latents, self.embedder.embed_values(latents), None)
+        values, codes = self.head.quantize(latents)
+        return NetworkOutput(features, latents, self.embedder.embed_values(values), codes)
 
 
 _KINDS: dict[str, type[nn.Module]] = {

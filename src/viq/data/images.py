@@ -1,0 +1,24 @@
+"""The images of samples, which may still be encoded."""
+
+import io
+
+from PIL import Image
+
+from viq.errors import ImageError
+from viq.image.load import FORMATS, Picture
+
+
+def as_picture(image: Picture | bytes, name: str) -> Picture:
+    """What ``load_image`` and ``prepare`` take; of an encoded file only the header is read.
+
+    Raises:
+        ImageError: the bytes are no image; calls them ``name``.
+    """
+    if not isinstance(image, bytes):
+        return image
+    Image.init()
+    formats = [format for format in FORMATS if format in Image.OPEN]
+    try:
+        return Image.open(io.BytesIO(image), formats=formats)
+    except Exception as error:  # damaged data make Pillow raise nearly anything
+        raise ImageError(f"not a readable image ({len(image)} bytes): {error}", name) from error

@@ -1,0 +1,182 @@
+"""Samples of images and text, several to a sequence (``data.batch``).
+
+Axes: N patches, P patch side in pixels, T tokens of one sample, L of the whole sequence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from viq.data.batch import IGNORED, Batch, image_tokens
+from viq.data.chat import encode_chat, truncate
+from viq.data.config import PhaseConfig
+from viq.data.images import as_picture
+from viq.data.sample import Sample
+from viq.errors import InputError
+from viq.image import ImageConfig, patchify, prepare
+from viq.model.packing import Packing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextItem:
+    """One sample, ready to be packed; arrays, because these are cheap to send."""
+
+    sample: str
+    draw: int
+    patches: NDArray[np.uint8]  # (N, 3 * P * P)
+    grid_sizes: tuple[tuple[int, int], ...]
+    input_ids: NDArray[np.int64]  # (T,)
+    labels: NDArray[np.int64]  # (T,)
+    image_positions: NDArray[np.int64]
+
+
+class TextPacking:
+    """Assembles batches: each sample goes to the first open one that has room for it.
+
+    Where none has, the fullest is finished and another opened. A sequence has two limits, tokens
+    and patches; how full it is says the one that is nearer.
+    """
+
+    def __init__(
+        self, phase: PhaseConfig, tokenizer: Any, *, patch_size: int = 16, open_packs: int = 4
+    ) -> None:
+        if phase.max_patches * patch_size**2 < phase.area:
+            raise ValueError(
+                f"max_patches is {phase.max_patches}, but one image of area {phase.area} has up to"
+                f" {phase.area // patch_size**2}; raise max_patches or lower area."
+            )
+        if open_packs < 1:
+            raise ValueError(f"open_packs is {open_packs}; there must be at least one.")
+        self.phase = phase
+        self.tokenizer = tokenizer
+        self.image = ImageConfig(
+            patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
+        )
+        self.open_packs = open_packs
+        ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)  # any will do
+        self._filling = next(id for id in ids if id is not None)
+        self._packs: list[_Pack] = []
+
+    def prepare(self, sample: Sample, draw: int) -> TextItem:
+        """Images as uint8 patches, the conversation as tokens.
+
+        Raises:
+            InputError: it cannot be read, or does not fit into an empty batch; names the sample.
+        """
+        phase, patch_size = self.phase, self.image.patch_size
+        patches = [np.empty((0, 3 * patch_size**2), np.uint8)]  # there may be no image
+        grids = []
+        for number, image in enumerate(sample.images):
+            name = sample.id if len(sample.images) == 1 else f"{sample.id}, image {number}"
+            prepared = prepare(as_picture(image, name), self.image, name=name)
+            grids.append(prepared.grid_size)
+            values = patchify(prepared.pixels, patch_size).add_(1).mul_(127.5).round_()
+            patches.append(values.to(torch.uint8).numpy())
+        if (needed := sum(h * w for h, w in grids)) > phase.max_patches:
+            raise InputError(
+                f"its images have {needed} patches, but max_patches is {phase.max_patches}; raise"
+                " that or lower area",
+                sample.id,
+            )
+        counts = [image_tokens(grid, phase.pool) for grid in grids]
+        tokens = encode_chat(sample.messages, self.tokenizer, counts, name=sample.id)
+        tokens = truncate(tokens, phase.seq_len, name=sample.id)
+        labels = np.array(tokens.labels, np.int64)
+        labels[:1] = IGNORED  # nothing in its segment comes before it and predicts it
+        return TextItem(
+            sample=sample.id,
+            draw=draw,
+            patches=np.concatenate(patches),
+            grid_sizes=tuple(grids),
+            input_ids=np.array(tokens.input_ids, np.int64),
+            labels=labels,
+            image_positions=np.array(tokens.image_positions, np.int64),
+        )
+
+    def add(self, item: TextItem) -> Batch | None:
+        """Packs an item; returns the batch that had to be finished for it, if any."""
+        phase = self.phase
+        fitting = (p for p in self._packs if p.takes(item, phase))
+        if (pack := next(fitting, None)) is not None:
+            pack.append(item)
+            return None
+        finished = None
+        if len(self._packs) == self.open_packs:
+            fullest = max(self._packs, key=lambda pack: pack.fullness(phase))
+            self._packs.remove(fullest)
+            finished = self._batch(fullest.items, phase.seq_len)
+        self._packs.append(_Pack([item]))
+        return finished
+
+    def open(self) -> list[list[int]]:
+        """Draw numbers of the items in each open batch."""
+        return [[item.draw for item in pack.items] for pack in self._packs]
+
+    def restore(self, items: list[list[TextItem]]) -> None:
+        """Puts items back as ``open`` had told them.
+
+        Raises:
+            InputError: limits are lower now, so they do not fit.
+        """
+        self._packs = [_Pack(pack) for pack in items]
+        for pack in self._packs:
+            if (full := pack.fullness(self.phase)) > 1:
+                raise InputError(
+                    f"a batch that was open when the run was saved is {full:.2f} times what seq_len"
+                    f" ({self.phase.seq_len}) and max_patches ({self.phase.max_patches}) allow now;"
+                    " go on with those that the run began with"
+                )
+
+    def pack_one(self, samples: Sequence[Sample]) -> Batch:
+        """One batch of exactly these samples, however long, without filling: for evaluation."""
+        items = [self.prepare(sample, draw) for draw, sample in enumerate(samples)]
+        return self._batch(items, sum(len(item.input_ids) for item in items))
+
+    def _batch(self, items: Sequence[TextItem], length: int) -> Batch:
+        lengths = [len(item.input_ids) for item in items]
+        starts = [0, *accumulate(lengths)]
+        filling = length - starts[-1]
+        filled = np.full(filling, self._filling)
+        places = [item.image_positions + start for item, start in zip(items, starts, strict=False)]
+        return Batch(
+            samples=tuple(item.sample for item in items),
+            patches=_joined(item.patches for item in items),
+            packing=Packing.of(grid for item in items for grid in item.grid_sizes),
+            pool=self.phase.pool,
+            input_ids=_joined([*(item.input_ids for item in items), filled]),
+            labels=_joined([*(item.labels for item in items), np.full(filling, IGNORED)]),
+            lengths=(*lengths, filling) if filling else tuple(lengths),
+            image_positions=_joined(places),
+        )
+
+
+class _Pack:
+    """An unfinished batch."""
+
+    def __init__(self, items: list[TextItem]) -> None:
+        self.items = items
+        self.tokens = sum(len(item.input_ids) for item in items)
+        self.patches = sum(len(item.patches) for item in items)
+
+    def takes(self, item: TextItem, phase: PhaseConfig) -> bool:
+        return (
+            self.tokens + len(item.input_ids) <= phase.seq_len
+            and self.patches + len(item.patches) <= phase.max_patches
+        )
+
+    def append(self, item: TextItem) -> None:
+        self.items.append(item)
+        self.tokens += len(item.input_ids)
+        self.patches += len(item.patches)
+
+    def fullness(self, phase: PhaseConfig) -> float:
+        return max(self.tokens / phase.seq_len, self.patches / phase.max_patches)
+
+
+def _joined(arrays: Iterable[NDArray[Any]]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(list(arrays)))

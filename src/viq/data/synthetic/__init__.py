@@ -1,0 +1,1 @@
+"""Pictures full of text with questions and answers, drawn from a seed."""

@@ -1,0 +1,1 @@
+"""The language model that reads features: projector, packed attention, model."""

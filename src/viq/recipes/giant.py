@@ -1,0 +1,32 @@
+"""SigLIP 2 giant and the paper's hyper-parameters. Not run: meant for 128 to 256 GPUs of 80 GB.
+
+The start, which is the teacher too, is a tower made by ``viq convert siglip2``.
+"""
+
+from viq.recipes import paper
+from viq.training.stages.align import AlignConfig
+from viq.training.stages.decoder import DecoderConfig
+from viq.training.stages.proximal import ProximalConfig
+from viq.training.stages.quantize import QuantizeConfig
+
+_WIDTH = 1536
+
+
+def align() -> AlignConfig:
+    """accelerate launch -m viq.cli.main train align --recipe giant --start TOWER --data DATA --out RUN"""
+    return paper.align()
+
+
+def proximal() -> ProximalConfig:
+    """... train proximal --recipe giant --start ALIGN --teacher TOWER --vae QWEN_VAE --out RUN"""
+    return paper.proximal(_WIDTH)
+
+
+def quantize() -> QuantizeConfig:
+    """... train quantize --recipe giant --start PROXIMAL --out RUN"""
+    return paper.quantize(_WIDTH)
+
+
+def decoder() -> DecoderConfig:
+    """... train decoder --recipe giant --start QUANTIZE --perceptual LPIPS --features DINOV2 --out RUN"""
+    return paper.decoder("lpips", "dinov2")

@@ -1,0 +1,79 @@
+"""The paper's hyper-parameters (https://arxiv.org/abs/2606.27313), for an encoder of any size.
+
+What the paper leaves open (weight decay, adapters, clipping) is the official code's. Not run: it
+takes 128 to 256 GPUs of 80 GB. The samples are the user's, named by --data.
+"""
+
+from viq.data.config import ImageDataConfig, PhaseConfig, TextDataConfig
+from viq.data.crops import CropConfig
+from viq.data.sources import SourceConfig
+from viq.model.presets import released_code_blocks, released_shape
+from viq.training.launch import DATA
+from viq.training.loop import LoopConfig
+from viq.training.optim import OptimConfig
+from viq.training.stages.align import AlignConfig
+from viq.training.stages.decoder import DecoderConfig
+from viq.training.stages.proximal import ProximalConfig
+from viq.training.stages.quantize import QuantizeConfig
+
+_TRAIN = (SourceConfig(name="data", path=DATA),)
+_HELD_OUT = (SourceConfig(name="data", path=DATA, split="validation"),)
+_BILLION = 10**9
+
+
+def _phase(side: int, pool: int, tokens: int) -> PhaseConfig:
+    return PhaseConfig(
+        area=side**2, pool=pool, seq_len=4096, max_patches=16384, weights={"data": 1}, tokens=tokens
+    )
+
+
+def _data(*phases: PhaseConfig) -> TextDataConfig:
+    return TextDataConfig(sources=_TRAIN, validation=_HELD_OUT, phases=phases, workers=8)
+
+
+def _loop(optim: OptimConfig) -> LoopConfig:
+    return LoopConfig(optim=optim, accumulate=2, checkpointing=True, keep_every=10_000)
+
+
+def align() -> AlignConfig:
+    """384^2 pixels and 16 patches a token, then 768^2 and 4; 3 billion tokens each.
+
+    A third phase at native size has no budget in the paper; add one with a larger ``area``.
+    """
+    optim = OptimConfig(lr=5e-5, min_ratio=0.4, weight_decay=1e-4)  # down to 2e-5
+    data = _data(_phase(384, 4, 3 * _BILLION), _phase(768, 2, 3 * _BILLION))
+    return AlignConfig(data=data, loop=_loop(optim), position_side=128)
+
+
+def proximal(width: int) -> ProximalConfig:
+    """1 billion tokens; what is new learns twice as fast."""
+    halved = dict.fromkeys(("carried", "projector", "lm"), 0.5)
+    optim = OptimConfig(lr=1e-4, lr_scale=halved, min_ratio=0.1, weight_decay=1e-4)
+    data = _data(_phase(768, 2, _BILLION))
+    return ProximalConfig(data=data, loop=_loop(optim), shape=released_shape(width))
+
+
+def quantize(width: int) -> QuantizeConfig:
+    """30 billion tokens at one rate."""
+    optim = OptimConfig(lr=5e-5, schedule="constant", weight_decay=1e-4)
+    return QuantizeConfig(
+        data=_data(_phase(768, 2, 30 * _BILLION)),
+        loop=_loop(optim),
+        shape=released_shape(width),
+        code_blocks=released_code_blocks(width),
+    )
+
+
+def decoder(perceptual: str, features: str) -> DecoderConfig:
+    """50,000 steps of 4096 crops of 256^2 (here 16 a GPU, 128 GPUs, accumulated twice).
+
+    ``perceptual`` and ``features``: folders of LPIPS and DINOv2.
+    """
+    crops = CropConfig(sizes=((256, 256),), pixels=16 * 256**2)
+    optim = OptimConfig(lr=6e-4, schedule="constant", warmup=0.1, weight_decay=1e-4)
+    return DecoderConfig(
+        data=ImageDataConfig(sources=_TRAIN, validation=_HELD_OUT, crops=crops, workers=8),
+        loop=LoopConfig(steps=50_000, optim=optim, accumulate=2, ema=0.9999, keep_every=10_000),
+        perceptual=perceptual,
+        features=features,
+    )

@@ -1,0 +1,191 @@
+"""From one stage to the next: what a run folder holds, and how a new network takes it over."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import viq.tokenizer
+from viq.checkpoint import VisionTower, load_vision_tower
+from viq.data.batch import Batch
+from viq.data.config import PhaseConfig
+from viq.data.images import as_picture
+from viq.data.packing import TextPacking
+from viq.data.sample import Sample
+from viq.errors import InputError, ModelError
+from viq.external.vae import load_vae
+from viq.image import ImageConfig, patchify, prepare
+from viq.mllm.model import MultimodalConfig, MultimodalModel
+from viq.model.encoder import EncoderConfig
+from viq.model.network import PARTS, Network
+from viq.model.packing import Packing
+from viq.training.stage import Inputs
+from viq.training.stages.text_aligned import Company, Target, TextAlignedConfig
+
+
+def find(where: str | None, part: str, flag: str, why: str) -> Path:
+    """The folder of one part: inside a run's folder, or the folder that is named itself.
+
+    Args:
+        where: what the flag gave.
+        part: "tower", "tokenizer" or "vae", as runs name what they export.
+        flag: which names it.
+        why: what the part is for.
+
+    Raises:
+        InputError: nothing is named, or there is no such part; one line with the flag.
+    """
+    if where is None:
+        raise InputError(f"{why} is missing: give {flag}, a run's folder with {part}/ or one such")
+    for folder in (Path(where) / part, Path(where)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(f"no {part}/ and no config.json here; {flag} names {why}", where)
+
+
+def has(where: str | None, part: str) -> bool:
+    """Whether a run's folder holds a part."""
+    return where is not None and (Path(where) / part / "config.json").is_file()
+
+
+def load_network(folder: Path | str) -> Network:
+    """All parts of a saved tokenizer in one float32 network, to be trained on.
+
+    Raises:
+        ModelError: files are missing or damaged.
+    """
+    tokenizer = viq.tokenizer.load(folder)
+    config = tokenizer.config.network
+    with torch.device("meta"):
+        network = Network(config)
+    for name in PARTS:
+        if getattr(config, name) is not None:
+            state = tokenizer.part(name).state_dict()
+            getattr(network, name).load_state_dict(state, assign=True)
+    return network.requires_grad_()
+
+
+def carry_over(
+    network: nn.Module, tensors: Mapping[str, Tensor], *, new: tuple[str, ...] = ()
+) -> set[str]:
+    """Loads into ``network`` all that ``tensors`` has of it; returns the names.
+
+    Args:
+        network: keeps its own start for what ``tensors`` does not have.
+        tensors: by the names inside the network. A latent head may be left behind.
+        new: beginnings of names that are not taken over.
+
+    Raises:
+        ModelError: a tensor has another shape, or has no place here.
+    """
+    own = network.state_dict()
+    carried = {name: t for name, t in tensors.items() if not name.startswith(new)}
+    for name in [name for name in carried if name not in own]:
+        if not name.startswith("latent_head."):
+            raise ModelError(
+                f"the start has {name}, which has no place in this run's network; give both"
+                " stages the same shape"
+            )
+        del carried[name]
+    for name, tensor in carried.items():
+        if tensor.shape != own[name].shape:
+            raise ModelError(
+                f"the start's {name} is {_by(tensor)}, this run's is {_by(own[name])}; give both"
+                " stages the same shape"
+            )
+    network.load_state_dict(carried, strict=False)
+    return set(carried)
+
+
+def _by(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
+
+
+def load_teacher(weight: float, inputs: Inputs) -> VisionTower | None:
+    """The frozen start model; None where nothing is distilled.
+
+    Raises:
+        InputError: none is named, or it does not load.
+    """
+    if not weight:
+        return None
+    why = "the teacher, the tower before stage align,"
+    return load_vision_tower(find(inputs.teacher, "tower", "--teacher", why))
+
+
+def gather(
+    config: TextAlignedConfig,
+    inputs: Inputs,
+    encoder: EncoderConfig,
+    validation: Sequence[Sample],
+    *,
+    teacher: VisionTower | None,
+    target: Target = "none",
+) -> Company:
+    """Loads what a text-aligned stage trains with, as far as its losses are on.
+
+    The multimodal model goes on from the start's, where that has one; so does the VAE.
+
+    Raises:
+        InputError: one is missing, or does not load; one line with the flag.
+    """
+    phase = config.data.phases[-1]
+    vae, mllm, tokenizer = None, None, None
+    if target == "vae":
+        where = inputs.vae
+        if where is None and has(inputs.start, "tokenizer/vae"):
+            where = f"{inputs.start}/tokenizer"
+        vae = load_vae(find(where, "vae", "--vae", "the autoencoder whose latents are regressed"))
+    if config.text_weight:
+        mllm = _load_mllm(config, inputs, encoder.width, phase.pool)
+        tokenizer = mllm.tokenizer
+    batch = None
+    if validation:
+        batch = (
+            TextPacking(phase, tokenizer, patch_size=encoder.patch_size).pack_one(validation)
+            if tokenizer is not None
+            else images_alone(validation, phase, encoder.patch_size)
+        )
+    return Company(mllm=mllm, teacher=teacher, vae=vae, validation=batch)
+
+
+def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
+    """One batch of all images of the samples, without their texts."""
+    image = ImageConfig(
+        patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
+    )
+    prepared = [prepare(as_picture(i, s.id), image, name=s.id) for s in samples for i in s.images]
+    patches = [patchify(one.pixels, patch_size).add(1).mul(127.5).round() for one in prepared]
+    none = torch.zeros(0, dtype=torch.int64)
+    return Batch(
+        samples=(),
+        patches=torch.cat(patches).to(torch.uint8),
+        packing=Packing.of(one.grid_size for one in prepared),
+        pool=phase.pool,
+        input_ids=none,
+        labels=none,
+        lengths=(),
+        image_positions=none,
+    )
+
+
+def _load_mllm(config: TextAlignedConfig, inputs: Inputs, width: int, pool: int) -> MultimodalModel:
+    """The start's multimodal model, or a new one."""
+    if has(inputs.start, "mllm"):
+        mllm = MultimodalModel.load(Path(str(inputs.start)) / "mllm", lm=inputs.lm)
+        if mllm.config.adapter != config.adapter:
+            raise ModelError(
+                f"the start's language model has {mllm.config.adapter}, this run's"
+                f" {config.adapter}; give both stages the same adapter",
+                inputs.start,
+            )
+        return mllm
+    if inputs.lm is None:
+        raise InputError(
+            "the text loss needs a language model: give --lm (a folder, a hub id or smollm2), or"
+            " --text-weight 0"
+        )
+    return MultimodalModel.build(
+        MultimodalConfig(lm=inputs.lm, width=width, pool=pool, adapter=config.adapter)
+    )

@@ -1,0 +1,107 @@
+"""From a stage's name and config to a run: data, stage, loop."""
+
+import json
+import logging
+from dataclasses import asdict, fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from viq.data.config import DataConfig, PairDataConfig, TextDataConfig
+from viq.data.crops import centre_crops
+from viq.data.curriculum import held_out, image_loader, open_sources, text_loader
+from viq.data.loader import TrainingData
+from viq.data.pairs import whole_pairs
+from viq.errors import InputError
+from viq.training.loop import train
+from viq.training.plan import describe
+from viq.training.stage import Inputs, Stage
+
+STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
+PAIRS, CROPS, CROP_SIDE = 256, 64, 128  # of an evaluation; the side is in pixels
+DATA = "DATA"  # stands in a recipe's sources for the run's own data
+
+log = logging.getLogger(__name__)
+
+
+def launch(stage_name: str, config: Any, inputs: Inputs, folder: Path, *, resume: bool) -> None:
+    """Trains one stage into ``folder``.
+
+    Raises:
+        InputError: an input is missing or cannot be read.
+        TrainingError: see ``viq.training.loop.train``.
+    """
+    stage, data, about = prepare(stage_name, config, inputs)
+    train(stage, data, config.loop, folder, resume=resume, run=about)
+
+
+def plan(stage_name: str, config: Any, inputs: Inputs) -> str:
+    """What ``launch`` would train, as a text: parts, groups, losses, steps, memory."""
+    stage, data, about = prepare(stage_name, config, inputs)
+    try:
+        return describe(stage, data, about["config"])
+    finally:
+        data.close()
+
+
+def with_inputs_of_start(inputs: Inputs) -> Inputs:
+    """Fills what is not given from the run that ``start`` names, so a chain says things once."""
+    if inputs.start is None or not (path := Path(inputs.start) / "run.json").is_file():
+        return inputs
+    try:
+        before = json.loads(path.read_text())["inputs"]
+        found = {f.name: before[f.name] for f in fields(Inputs) if f.name != "start"}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"not a run's own file ({error!r})", path) from error
+    return replace(inputs, **{k: v for k, v in found.items() if getattr(inputs, k) is None})
+
+
+def prepare(
+    stage_name: str, config: Any, inputs: Inputs
+) -> tuple[Stage, TrainingData, dict[str, Any]]:
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    accumulate = config.loop.accumulate
+    first = state.process_index * accumulate
+    lanes = {
+        "lanes_total": state.num_processes * accumulate,
+        "lanes": range(first, first + accumulate),
+    }
+    config = replace(config, data=_placed(config.data, inputs.data))
+    torch.manual_seed(config.loop.seed)  # before the stage draws its first weights
+    build = import_module(f"viq.training.stages.{stage_name}").build
+    stage: Stage = build(config, inputs, _held_out(config.data))
+    data: TrainingData
+    if isinstance(config.data, TextDataConfig):
+        tokenizer = None if stage.mllm is None else stage.mllm.tokenizer
+        data = text_loader(config.data, tokenizer, **lanes)
+    else:
+        data = image_loader(config.data, steps=config.loop.steps, **lanes)
+    about = {"stage": stage_name, "config": asdict(config), "inputs": asdict(inputs)}
+    return stage, data, about
+
+
+def _held_out(data: DataConfig) -> Any:
+    """What a stage evaluates on: samples, pairs or crops, by the kind of data."""
+    sources = open_sources(data.validation)
+    if isinstance(data, TextDataConfig):
+        return held_out(sources, data.validation_samples)
+    if isinstance(data, PairDataConfig):
+        return whole_pairs(held_out(sources, PAIRS), data.pairs.side)
+    return torch.cat([centre_crops(s, CROP_SIDE, CROPS // len(sources)) for s in sources.values()])
+
+
+def _placed(data: Any, where: str | None) -> Any:
+    """The data config with the run's own data in the place of ``DATA``."""
+    placed = {}
+    for name in ("sources", "validation"):
+        sources = getattr(data, name)
+        if where is None and any(source.path == DATA for source in sources):
+            raise InputError("this recipe reads a data set; name it by --data")
+        placed[name] = tuple(
+            replace(source, path=where) if source.path == DATA else source for source in sources
+        )
+    return replace(data, **placed)

@@ -1,0 +1,136 @@
+"""Stage proximal (2-1): features become compact before they become discrete.
+
+Each code token passes a narrow bottleneck and is confined to the surface of the unit hypercube,
+so that the rounding to come loses less. All of the tokenizer is there already but the rounding
+and the attention among code tokens; language model, pool and latent head read what comes out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from viq.checkpoint import VisionTower, load_vision_tower
+from viq.data.sample import Sample
+from viq.image import ImageConfig
+from viq.model.fold import fold
+from viq.model.head import QuantizerConfig
+from viq.model.network import Network, NetworkConfig
+from viq.model.packing import Packing
+from viq.model.quantizers import Limit
+from viq.model.shape import CodeBlocks, Shape, network_config
+from viq.tokenizer import Tokenizer
+from viq.training.handover import carry_over, find, gather, load_teacher
+from viq.training.stage import Inputs
+from viq.training.stages.text_aligned import (
+    Company,
+    Seen,
+    Target,
+    TextAlignedConfig,
+    TextAlignedStage,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesConfig(TextAlignedConfig):
+    """What the stages 2-1 and 2-2 have in common."""
+
+    shape: Shape
+    bottleneck: int = 128  # numbers that each code token passes through
+    limit: Limit = "l_inf"
+    target: Target = "vae"  # what the latent head regresses
+    recon_weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProximalConfig(CodesConfig):
+    """One run of the stage."""
+
+
+class CodesStage(TextAlignedStage):
+    """Base of the two: a whole network, of which the embedded features are read."""
+
+    def see(self, pixels: Tensor, packing: Packing) -> Seen:
+        """The features behind limit or rounding."""
+        return Seen(self.network(pixels, packing).embedded, {})
+
+    def export(self, folder: Path) -> None:
+        """Writes ``tokenizer/`` with the VAE beside it, and ``mllm/`` if there is such a model."""
+        multiple = self.patch_size * self.config.data.phases[-1].pool
+        image = ImageConfig(patch_size=self.patch_size, pad_multiple=multiple)
+        vae = None if self.vae is None else self.vae()
+        tokenizer = Tokenizer.from_network(fold(self.network), image, vae)
+        tokenizer.save_pretrained(folder / "tokenizer")
+        self.export_mllm(folder)
+
+
+class ProximalStage(CodesStage):
+    """Trains a new head, embedder and latent head on a tower that learns on."""
+
+    def __init__(self, config: ProximalConfig, start: VisionTower, company: Company) -> None:
+        """``start`` is left as it is."""
+        quantizer = QuantizerConfig(levels=None, bottleneck=config.bottleneck, limit=config.limit)
+        network = Network(codes_network(config, start, quantizer, None, company))
+        carried = carry_over(network, tensors_of(start))
+        super().__init__(
+            config,
+            network,
+            carried,
+            company,
+            text=config.text_weight,
+            distil=config.distil_weight,
+            recon=config.recon_weight,
+        )
+
+
+def codes_network(
+    config: CodesConfig,
+    tower: VisionTower,
+    quantizer: QuantizerConfig,
+    code_blocks: CodeBlocks | None,
+    company: Company,
+) -> NetworkConfig:
+    """The network on a tower; the latent head is as wide as what it regresses."""
+    encoder = tower.encoder.config
+    regresses = config.target != "none" and config.recon_weight != 0
+    channels, upscale = 3, encoder.patch_size
+    if company.vae is not None:
+        blank = torch.zeros(1, 3, 4 * encoder.patch_size, 4 * encoder.patch_size)
+        with torch.no_grad():
+            latents = company.vae.encode(blank.to(next(company.vae.parameters())))
+        channels, upscale = latents.shape[1], latents.shape[2] // 4
+    return network_config(
+        encoder,
+        tower.pool.config,
+        config.shape,
+        quantizer,
+        code_blocks,
+        latent_channels=channels if regresses else None,
+        upscale=upscale,
+    )
+
+
+def tensors_of(tower: VisionTower) -> dict[str, Tensor]:
+    """A tower's tensors by the names that they have inside a network."""
+    parts = tower._asdict().items()
+    return {f"{part}.{k}": t for part, module in parts for k, t in module.state_dict().items()}
+
+
+def build(config: ProximalConfig, inputs: Inputs, validation: Sequence[Sample]) -> ProximalStage:
+    """The stage of a run.
+
+    Raises:
+        InputError: an input is missing, or does not load; one line with the flag.
+    """
+    start = load_vision_tower(find(inputs.start, "tower", "--start", "the tower to start from"))
+    company = gather(
+        config,
+        inputs,
+        start.encoder.config,
+        validation,
+        teacher=load_teacher(config.distil_weight, inputs),
+        target=config.target if config.recon_weight else "none",
+    )
+    return ProximalStage(config, start, company)

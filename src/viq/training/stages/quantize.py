@@ -1,0 +1,204 @@
+"""Stage quantize (2-2): the proximal representation's limit gives way to rounding.
+
+Everything that both stages have goes on as it was, and what is new adds nothing at first: blocks
+in which code tokens attend to each other, with rotary positions. With the limit in the place of
+the rounding this network is still the proximal one.
+
+Axes: N patches, Q code heads, D bottleneck.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from viq.checkpoint import VisionTower, load_vision_tower
+from viq.data.batch import Batch
+from viq.data.sample import Sample
+from viq.errors import InputError, ModelError
+from viq.metrics.rate import code_usage, entropy
+from viq.model.axes import principal_maps
+from viq.model.fold import chain
+from viq.model.head import QuantizerConfig
+from viq.model.layers import Linear
+from viq.model.network import Network
+from viq.model.packing import Packing
+from viq.model.quantizers import CODEBOOKS, FSQ, Limit, apply_limit
+from viq.model.shape import CodeBlocks
+from viq.model.simvq import SimVQ
+from viq.training.handover import carry_over, find, gather, has, load_network, load_teacher
+from viq.training.losses import commitment
+from viq.training.stage import Inputs
+from viq.training.stages.proximal import CodesConfig, CodesStage, codes_network, tensors_of
+from viq.training.stages.text_aligned import Company, Seen
+
+NOISE = 0.01  # standard deviation, on pixels in [-1, 1], under which few codes should flip
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig(CodesConfig):
+    """One run of the stage."""
+
+    code_blocks: CodeBlocks | None
+    levels: tuple[int, ...] = CODEBOOKS["64k"]
+    codebook_size: int | None = None  # SimVQ of so many entries takes the place of FSQ
+    nested: bool = True  # FSQ lies inside the bottleneck, else it takes its place
+    principal_axes: bool = True  # FSQ begins along the axes of the start's representation
+
+
+class QuantizeStage(CodesStage):
+    """Trains the whole network with its codes."""
+
+    network: Network
+
+    def __init__(
+        self, config: QuantizeConfig, start: Network | VisionTower, company: Company
+    ) -> None:
+        """``start`` is left as it is; a tower, without the stage before, is an ablation."""
+        if isinstance(start, VisionTower):
+            tower, tensors, origin = start, tensors_of(start), None
+        else:
+            assert start.pool is not None
+            tower, tensors = VisionTower(start.encoder, start.pool), start.state_dict()
+            limit = start.config.head.quantizer.limit
+            origin = _Bottleneck(start.head.project_in, limit, start.embedder.project_out)
+        quantizer = _quantizer(config)
+        network = Network(codes_network(config, tower, quantizer, config.code_blocks, company))
+        direct = ("head.project_in.", "embedder.project_out.")
+        carried = carry_over(network, tensors, new=() if quantizer.bottleneck else direct)
+        super().__init__(
+            config,
+            network,
+            carried,
+            company,
+            text=config.text_weight,
+            distil=config.distil_weight,
+            recon=config.recon_weight,
+            commit=0.0 if config.codebook_size is None else 1.0,
+        )
+        self._start = origin
+
+    @torch.no_grad()
+    def initialise_from(self, batches: Iterable[Batch]) -> None:
+        """Lays the codes along what the start's representation of some batches varies most in.
+
+        From a random projection the language model and the latent head would at first read
+        noise, and pull all that is carried over out of shape before the codes mean anything.
+        FSQ begins along the principal axes (``viq.model.axes``), and SimVQ's codebook with the
+        representation's own second moments.
+
+        Raises:
+            ValueError: the stage was started from a tower, which has no such representation.
+        """
+        if self._start is None:
+            raise ValueError("a tower has no proximal representation whose axes could be taken.")
+        head, embedder = self.network.head, self.network.embedder
+        tokens = [
+            head.tokens(self.network.encoder(batch.pixels, batch.packing), batch.packing)
+            for batch in batches
+            if batch.images
+        ]
+        bottleneck = self._start.into(torch.cat(tokens).flatten(0, 1))
+        if isinstance(head.quantizer, SimVQ):
+            head.quantizer.match(bottleneck)
+            return
+        assert isinstance(head.quantizer, FSQ)
+        limited = apply_limit(bottleneck, self._start.limit)
+        reduce, expand = principal_maps(bottleneck, limited, head.quantizer)
+        if head.reduce is not None and embedder.expand is not None:
+            head.reduce.load_state_dict(reduce.state_dict())
+            embedder.expand.load_state_dict(expand.state_dict())
+        else:
+            head.project_in.load_state_dict(chain(self._start.into, reduce))
+            embedder.project_out.load_state_dict(chain(expand, self._start.out))
+
+    def see(self, pixels: Tensor, packing: Packing) -> Seen:
+        """The features behind the rounding, and SimVQ's own loss."""
+        output, quantizer = self.network(pixels, packing), self.network.head.quantizer
+        if not isinstance(quantizer, SimVQ):
+            return Seen(output.embedded, {})
+        entries = quantizer.entries(output.codes)
+        return Seen(output.embedded, {"commit": commitment(output.latents, entries, packing)})
+
+    @torch.no_grad()
+    def observe(self, batch: Batch) -> dict[str, float]:
+        """Use of the codebook by each code head, and how many codes a little noise changes."""
+        if not batch.images:
+            return {}
+        levels = self.network.config.head.quantizer.code_levels
+        assert levels is not None
+        codes, pixels = self._codes(batch.pixels, batch.packing), batch.pixels
+        # A generator of its own: training must not depend on what is observed.
+        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * NOISE
+        noisy = self._codes(pixels + noise.to(pixels.device), batch.packing)
+        values, size = codes.cpu().numpy(), math.prod(levels)
+        figures = {"code_flips": float((codes != noisy).float().mean())}
+        for head, used in enumerate(code_usage(values, size)):
+            figures[f"code_usage_{head}"] = float(used)
+        for head, bits in enumerate(entropy(values, size)):
+            figures[f"code_entropy_{head}"] = float(bits)
+        return figures
+
+    def _codes(self, pixels: Tensor, packing: Packing) -> Tensor:
+        codes: Tensor = self.network(pixels, packing).codes
+        return codes
+
+
+class _Bottleneck(NamedTuple):
+    """The start's way into its proximal representation and out again."""
+
+    into: Linear
+    limit: Limit
+    out: Linear
+
+
+def _quantizer(config: QuantizeConfig) -> QuantizerConfig:
+    if config.codebook_size is not None:
+        return QuantizerConfig(
+            levels=None,
+            bottleneck=config.bottleneck,
+            limit=config.limit,
+            codebook_size=config.codebook_size,
+        )
+    return QuantizerConfig(
+        levels=config.levels, bottleneck=config.bottleneck if config.nested else None
+    )
+
+
+def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) -> QuantizeStage:
+    """The stage of a run, from a run of stage proximal or, as an ablation, from a tower.
+
+    Raises:
+        InputError: an input is missing, or does not load; one line with the flag.
+    """
+    start: Network | VisionTower
+    if has(inputs.start, "tower"):
+        start = load_vision_tower(find(inputs.start, "tower", "--start", "the tower"))
+        encoder = start.encoder.config
+    else:
+        why = "the proximal tokenizer to start from"
+        folder = find(inputs.start, "tokenizer", "--start", why)
+        start = load_network(folder)
+        if start.pool is None:
+            raise ModelError("it has no attention pool, so no text-aligned stage made it", folder)
+        encoder = start.config.encoder
+    company = gather(
+        config,
+        inputs,
+        encoder,
+        validation,
+        teacher=load_teacher(config.distil_weight, inputs),
+        target=config.target if config.recon_weight else "none",
+    )
+    stage = QuantizeStage(config, start, company)
+    if config.principal_axes and isinstance(start, Network):
+        if company.validation is None:
+            raise InputError(
+                "principal axes are taken from validation samples, but there are none; give some,"
+                " or --no-principal-axes"
+            )
+        stage.initialise_from([company.validation])
+    return stage

@@ -1,0 +1,347 @@
+"""What the three text-aligned stages share: align (1), proximal (2-1) and quantize (2-2).
+
+All train the encoder by the answers of a small language model that reads its features, and hold
+on to the start model's semantic token, pooled from the same features. The later two regress an
+image too, from the features that the language model reads.
+
+Axes: N patches of all images, B images, C width, (H, W) pixels of an image.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from viq.checkpoint import VisionTower
+from viq.data.batch import IGNORED, Batch
+from viq.data.config import TextDataConfig
+from viq.external.vae import Vae
+from viq.image import patchify, to_image, unpatchify
+from viq.image.sheet import Cell, Row, sheet
+from viq.metrics.quality import psnr
+from viq.mllm.model import AdapterConfig, MultimodalModel, Prompt
+from viq.model.encoder import AttentionPool
+from viq.model.latent_head import LatentHead
+from viq.model.layers import gradient_checkpointing
+from viq.model.packing import Packing
+from viq.training.loop import LoopConfig
+from viq.training.losses import distillation, reconstruction
+from viq.training.stage import Evaluation, Frozen, Losses, Stage
+
+Target = Literal["vae", "pixels", "none"]
+SHOWN = 8  # images in the picture of an evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextAlignedConfig:
+    """What the three stages have in common. A loss of weight 0 is off, and costs nothing."""
+
+    data: TextDataConfig
+    loop: LoopConfig
+    adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: the LM is frozen
+    text_weight: float = 1.0
+    distil_weight: float = 10.0
+    answer_tokens: int = 32  # that the language model may write for each validation sample
+
+
+class Seen(NamedTuple):
+    """What became of images."""
+
+    features: Tensor  # (N, C), what language model, pool and latent head read
+    losses: Mapping[str, Tensor]  # (B,) each, of the way there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Company:
+    """What trains and measures the network. Without one, its loss is off."""
+
+    mllm: MultimodalModel | None = None
+    teacher: VisionTower | None = None
+    vae: Vae | None = None  # whose latents are regressed; without one it is pixels
+    validation: Batch | None = None  # held-out samples, none but these
+
+
+class Teacher(nn.Module):
+    """A tower at the one size that it was trained at; it sees every image squashed to that."""
+
+    def __init__(self, tower: VisionTower) -> None:
+        super().__init__()
+        self.encoder, self.pool = tower
+        config = self.encoder.config
+        self.grid = (config.position_side, config.position_side)
+        self.side = config.position_side * config.patch_size
+
+    @torch.no_grad()
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        """Semantic tokens (B, C) of images (3, H, W) of any sizes in [-1, 1]."""
+        size, patch_size = (self.side, self.side), self.encoder.config.patch_size
+        squashed = [F.interpolate(image[None], size, mode="bilinear")[0] for image in images]
+        packing = Packing.of([self.grid] * len(images))
+        rows = torch.cat([patchify(image, patch_size) for image in squashed])
+        return self.pool(self.encoder(rows, packing), packing)
+
+
+class TextAlignedStage(Stage):
+    """Base of the three; ``network`` has an ``encoder``, a ``pool`` and maybe a ``latent_head``."""
+
+    def __init__(
+        self,
+        config: TextAlignedConfig,
+        network: Any,
+        carried: set[str],
+        company: Company,
+        **weights: float,
+    ) -> None:
+        """``carried``: names inside the network of what the stage before has trained.
+
+        ``weights``: of the losses; those without company, or of weight 0, are off.
+        """
+        super().__init__()
+        self.config = config
+        self.network = network.requires_grad_()
+        self.carried = carried
+        self.mllm = company.mllm if weights.get("text") else None
+        self.teacher = None
+        if company.teacher is not None and weights.get("distil"):
+            self.teacher = Frozen(Teacher(company.teacher))
+        else:
+            self.pool.requires_grad_(False)
+        self.vae = None if company.vae is None else Frozen(company.vae)
+        off = {"text": self.mllm, "distil": self.teacher, "recon": self.latent_head}
+        self.weights = {k: v for k, v in weights.items() if v and off.get(k, True) is not None}
+        if not self.weights:
+            raise ValueError("every loss is off; give at least one of them a weight.")
+        self.validation = company.validation
+
+    def see(self, pixels: Tensor, packing: Packing) -> Seen:
+        """Runs flat pixels (N, 3 * P * P), in [-1, 1], through the network."""
+        raise NotImplementedError
+
+    @property
+    def pool(self) -> AttentionPool:
+        """The attention pool, which a text-aligned network always has."""
+        pool: AttentionPool = self.network.pool
+        return pool
+
+    @property
+    def latent_head(self) -> LatentHead | None:
+        """What regresses the image; None where nothing does."""
+        head: LatentHead | None = self.network.latent_head
+        return head
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels on a patch's side."""
+        size: int = self.network.encoder.config.patch_size
+        return size
+
+    def gradient_checkpointing(self) -> None:
+        """Computes blocks anew in the backward pass, the language model's as well."""
+        gradient_checkpointing(self.network, True)
+        if self.mllm is not None:
+            self.mllm.checkpoint_gradients()
+
+    def groups(self) -> dict[str, Iterable[nn.Parameter]]:
+        """The network's "carried" and "new" parameters, and the multimodal model's groups."""
+        groups: dict[str, Iterable[nn.Parameter]] = {"projector": [], "lm": []}
+        if self.mllm is not None:
+            groups |= self.mllm.parameter_groups()
+        trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+        groups["carried"] = [p for n, p in trained if n in self.carried]
+        groups["new"] = [p for n, p in trained if n not in self.carried]
+        return groups
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Supervised tokens for the text loss, images for all others."""
+        counts = dict.fromkeys(self.weights, float(batch.images))
+        if "text" in counts:
+            counts["text"] = float(batch.supervised)
+        return counts
+
+    def size(self, batch: Batch) -> dict[str, float]:
+        """Images, and tokens of the language model's sequence."""
+        return {"images": batch.images, "tokens": len(batch.input_ids)}
+
+    def forward(self, batch: Batch) -> Losses:
+        """The sums of all losses that are on."""
+        if batch.images:
+            images = images_of(batch, self.patch_size) if self.needs_images else []
+            return Losses(self._sums(batch, images, self.see(batch.pixels, batch.packing)))
+        # Text alone. Every parameter takes part all the same, as data-parallel training needs.
+        blank = batch.patches.new_zeros(
+            (batch.pool**2, 3 * self.patch_size**2), dtype=torch.float32
+        )
+        packing = Packing.of([(batch.pool, batch.pool)])
+        seen = self.see(blank, packing)
+        tied = [self.pool(seen.features, packing)]
+        if self.latent_head is not None:
+            tied += self.latent_head(seen.features, packing)
+        nothing = torch.stack([part.sum() for part in (*tied, *seen.losses.values())]).sum() * 0
+        sums = dict.fromkeys(self.weights, nothing)
+        if self.mllm is not None:
+            sums["text"] = nothing + self._text(batch, seen.features[:0])
+        return Losses(sums)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether a loss looks at whole images."""
+        return self.teacher is not None or self.latent_head is not None
+
+    def _sums(self, batch: Batch, images: Sequence[Tensor], seen: Seen) -> dict[str, Tensor]:
+        sums = {name: losses.sum() for name, losses in seen.losses.items()}
+        if self.mllm is not None:
+            sums["text"] = self._text(batch, seen.features)
+        if self.teacher is not None:
+            student = self.pool(seen.features, batch.packing)
+            sums["distil"] = distillation(student, self.teacher()(images)).sum()
+        if self.latent_head is not None:
+            predicted = self.latent_head(seen.features, batch.packing)
+            sums["recon"] = reconstruction(predicted, self.encode_targets(images)).sum()
+        return sums
+
+    def _text(self, batch: Batch, features: Tensor) -> Tensor:
+        assert self.mllm is not None
+        text: Tensor = self.mllm(
+            features,
+            batch.packing,
+            batch.pool,
+            batch.input_ids,
+            batch.labels,
+            batch.lengths,
+            batch.image_positions,
+        ).sum
+        return text
+
+    # What the latent head regresses, and back.
+
+    @torch.no_grad()
+    def encode_targets(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """The frozen VAE's posterior means of images (3, H, W), or the images themselves."""
+        return list(images) if self.vae is None else by_size(self.vae().encode, images)
+
+    @torch.no_grad()
+    def decode_targets(self, predicted: Sequence[Tensor]) -> list[Tensor]:
+        """Pixels (3, H, W) of what the latent head predicted."""
+        return list(predicted) if self.vae is None else by_size(self.vae().decode, predicted)
+
+    def export_mllm(self, folder: Path) -> None:
+        """Writes ``mllm/``, the projector and the adapters, where there is a language model."""
+        if self.mllm is not None:
+            self.mllm.save(folder / "mllm")
+
+    # Evaluation.
+
+    @torch.no_grad()
+    def evaluate(self) -> Evaluation:
+        """Losses, reconstructions and answers on the validation samples."""
+        if self.validation is None:
+            return Evaluation({}, {})
+        batch = self.validation.to(next(self.network.parameters()).device)
+        images = images_of(batch, self.patch_size)
+        seen = self.see(batch.pixels, batch.packing)
+        counts = self.counts(batch)
+        figures = {
+            f"eval_{name}": float(loss) / max(1.0, counts[name])
+            for name, loss in self._sums(batch, images, seen).items()
+        }
+        pictures: dict[str, Image.Image] = {}
+        if self.latent_head is not None:
+            predicted = self.latent_head(seen.features, batch.packing)
+            rebuilt = [p.float().clamp(-1, 1) for p in self.decode_targets(predicted)]
+            quality = [psnr(a, b) for a, b in zip(images, rebuilt, strict=True)]
+            figures["eval_psnr"] = sum(quality) / len(quality)
+            pictures["reconstruction"] = _side_by_side(images, rebuilt, quality)
+        text = ""
+        if self.mllm is not None:
+            turns = last_turns(batch)
+            answers = self.mllm.generate(
+                seen.features,
+                batch.packing,
+                batch.pool,
+                [turn.prompt for turn in turns],
+                max_new_tokens=self.config.answer_tokens,
+            )
+            right, asked = (
+                self.mllm.tokenizer.batch_decode(
+                    [ids.tolist() for ids in texts], skip_special_tokens=True
+                )
+                for texts in ([t.answer for t in turns], [t.question for t in turns])
+            )
+            same = [a.strip() == b.strip() for a, b in zip(right, answers, strict=True)]
+            figures["eval_exact"] = sum(same) / len(same)
+            rows = zip(asked, right, answers, strict=True)
+            text = _table(("question", "right answer", "answer"), rows)
+        return Evaluation(figures, pictures, text)
+
+
+class Turn(NamedTuple):
+    """A sample's last answer and what comes before it."""
+
+    prompt: Prompt
+    question: Tensor  # the prompt's tokens that are text
+    answer: Tensor
+
+
+def last_turns(batch: Batch) -> list[Turn]:
+    """The last answer of each sample, in order; samples without one are an error."""
+    turns, start = [], 0
+    labels, places = batch.labels.cpu(), batch.image_positions.cpu()
+    for length in batch.lengths[: len(batch.samples)]:
+        supervised = (labels[start : start + length] != IGNORED).tolist()
+        end = length - supervised[::-1].index(True)
+        begin = end - supervised[:end][::-1].index(False)
+        ids = batch.input_ids[start : start + begin]
+        images = places[(places >= start) & (places < start + begin)] - start
+        is_text = torch.ones(begin, dtype=torch.bool).index_fill(0, images, False)
+        prompt = Prompt(ids, images.to(ids.device))
+        answer = batch.input_ids[start + begin : start + end]
+        turns.append(Turn(prompt, ids[is_text.to(ids.device)], answer))
+        start += length
+    return turns
+
+
+def images_of(batch: Batch, patch_size: int) -> list[Tensor]:
+    """The batch's padded images (3, H, W) in [-1, 1]."""
+    rows = batch.packing.split(batch.pixels)
+    return [
+        unpatchify(one, size, patch_size) for one, size in zip(rows, batch.packing, strict=True)
+    ]
+
+
+def by_size(function: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> list[Tensor]:
+    """A batched function of images of any sizes; those of equal size go through it together."""
+    places = defaultdict(list)
+    for place, image in enumerate(images):
+        places[image.shape].append(place)
+    done: dict[int, Tensor] = {}
+    for same in places.values():
+        results = function(torch.stack([images[place] for place in same]))
+        done |= dict(zip(same, results.unbind(0), strict=True))
+    return [done[place] for place in range(len(images))]
+
+
+def _side_by_side(
+    images: Sequence[Tensor], rebuilt: Sequence[Tensor], quality: Sequence[float]
+) -> Image.Image:
+    """The first few images beside what was made of them."""
+    rows = [
+        Row(
+            f"{image.shape[1]} x {image.shape[2]}",
+            (Cell(to_image(image), ""), Cell(to_image(other), f"{decibels:.2f} dB")),
+        )
+        for image, other, decibels in zip(images[:SHOWN], rebuilt, quality, strict=False)
+    ]
+    return sheet(("original", "reconstruction"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of any text."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
