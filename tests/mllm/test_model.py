@@ -8,7 +8,7 @@ import torch
 
 from viq.data.batch import image_tokens
 from viq.errors import ModelError
-from viq.external.language_model import load_language_model, tiny_language_model
+from viq.external.language_model import LanguageModel, load_language_model, tiny_language_model
 from viq.mllm.model import AdapterConfig, MultimodalConfig, MultimodalModel, Prompt
 from viq.model.packing import Packing
 
@@ -205,6 +205,19 @@ def test_generation_leaves_the_model_as_it_was(model, features):
     assert torch.equal(loss_of(model, features, [0, 2]).losses, before)
 
 
+def test_answers_are_by_the_weights_of_the_moment(model, config, features):
+    """DoRA keeps its products while an answer is made, and no longer."""
+    arguments = (*images(features, [0]), prompts_of(model, [0]))
+    before = model.generate(*arguments, max_new_tokens=12)
+    with torch.no_grad():
+        for parameter in model.parameter_groups()["lm"]:
+            parameter.add_(torch.randn_like(parameter) / 10)
+    after = model.generate(*arguments, max_new_tokens=12)
+    other = MultimodalModel.build(config).eval()
+    other.load_state_dict(model.state_dict())
+    assert other.generate(*arguments, max_new_tokens=12) == after != before
+
+
 @pytest.fixture(scope="module")
 def taught(lm_folder, features):
     """A model that knows the answers by heart."""
@@ -338,6 +351,17 @@ def test_a_language_model_of_another_width_is_refused(model, tmp_path):
     tiny_language_model(tmp_path / "wider", hidden=128)
     with pytest.raises(ModelError, match=r"its language model is 64 wide, but .* is 128 wide"):
         MultimodalModel.load(tmp_path / "saved", lm=str(tmp_path / "wider"))
+
+
+def test_a_template_may_end_turns_by_a_token_of_its_own(config, lm_folder):
+    """As base models' tokenizers have it, whose own end is that of a document."""
+    lm, tokenizer = load_language_model(str(lm_folder))
+    tokenizer.eos_token = "<|pad|>"
+    lm.generation_config.eos_token_id = [3, 4]
+    assert MultimodalModel(LanguageModel(lm, tokenizer), config)._stops == [3, 4, 257, 258]
+    tokenizer.eos_token = tokenizer.chat_template = lm.generation_config.eos_token_id = None
+    with pytest.raises(ModelError, match="LlamaForCausalLM has no token that ends an answer"):
+        MultimodalModel(LanguageModel(lm, tokenizer), replace(config, adapter=None))
 
 
 def test_adapters_that_fit_nowhere_are_refused(config):

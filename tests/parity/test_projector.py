@@ -25,10 +25,13 @@ def grids(ops, pool):
 @pytest.mark.parametrize("pool", [1, 2, 4])
 def test_tokens_of_packed_images(ops, projector, pool):
     sizes = grids(ops, pool)
-    read = {kind: [ops[f"projector/{pool}x/{h}x{w}/{kind}"] for h, w in sizes] for kind in ("in", "out")}
+    features, expected = (
+        torch.cat([ops[f"projector/{pool}x/{h}x{w}/{kind}"] for h, w in sizes])
+        for kind in ("in", "out")
+    )
     with torch.no_grad():
-        tokens = projector(torch.cat(read["in"]), Packing.of(sizes), pool)
-    torch.testing.assert_close(tokens, torch.cat(read["out"]), rtol=0, atol=1e-5)
+        tokens = projector(features, Packing.of(sizes), pool)
+    torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", [1, 2, 4])

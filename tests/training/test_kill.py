@@ -1,45 +1,72 @@
-"""A training process killed outright, and started again."""
+"""A training process killed outright at any moment, and started again."""
 
+import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-VAE = "vae/diffusion_pytorch_model.safetensors"
+STEPS = 40
 
 
-def command(corpus, out):
-    options = ["--loop.steps", "12", "--loop.save-minutes", "0", "--loop.eval-steps", "100"]
-    arguments = ["train", "vae", "--recipe", "debug", "--data", str(corpus), "--out", str(out)]
-    code = "import sys; from viq.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-c", code, *arguments, *options]
+@pytest.fixture(scope="module")
+def whole(toy_process, tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = toy_process(folder, "--steps", STEPS, "--dropout", "0.1")
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, message
+    return folder
+
+
+def wait_for_lines(process, log, count):
+    deadline = time.monotonic() + 60
+    while not log.exists() or log.read_text().count("\n") < count:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run did not start"
+        time.sleep(0.005)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(corpus, tmp_path):
-    subprocess.run(command(corpus, tmp_path / "whole"), check=True, capture_output=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random_again_and_again_it_ends_with_the_same_weights(
+    toy_process, whole, tmp_path, seed
+):
+    rng = random.Random(seed)
+    log, options = tmp_path / "log.jsonl", ("--steps", STEPS, "--dropout", "0.1")
+    kills = sorted(rng.sample(range(1, STEPS - 4), 3))
+    for kill in kills:
+        process = toy_process(tmp_path, *options, "--pause", "0.05", "--resume")
+        wait_for_lines(process, log, kill)
+        time.sleep(rng.random() * 0.1)  # in the midst of whatever it does
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not (tmp_path / "toy.safetensors").exists()
+    process = toy_process(tmp_path, *options, "--resume")
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, message
 
-    log = tmp_path / "cut" / "log.jsonl"
-    process = subprocess.Popen(
-        command(corpus, tmp_path / "cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 100
-    while not log.exists() or log.read_text().count("\n") < 3:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "the run did not start"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "cut" / VAE).exists()
-
-    resumed = subprocess.run(
-        command(corpus, tmp_path / "cut"), check=True, capture_output=True, text=True
-    )
-    assert "12/12" in resumed.stderr
-    expected, found = load_file(tmp_path / "whole" / VAE), load_file(tmp_path / "cut" / VAE)
+    expected, found = (load_file(folder / "toy.safetensors") for folder in (whole, tmp_path))
     assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    newest = f"checkpoints/step-{STEPS:07d}/weights.safetensors"
+    expected, found = (load_file(folder / newest) for folder in (whole, tmp_path))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert log.read_text().count('"loss"') == STEPS  # no step twice, none missing
+
+
+@pytest.mark.slow
+def test_terminated_it_saves_and_tells_how_to_go_on(toy_process, whole, tmp_path):
+    options = ("--steps", STEPS, "--dropout", "0.1")
+    process = toy_process(tmp_path, *options, "--terminate-at", "7")
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert f"{tmp_path}: stopped at step 7; --resume goes on from step-0000007" in message
+    process = toy_process(tmp_path, *options, "--resume")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    expected, found = (load_file(folder / "toy.safetensors") for folder in (whole, tmp_path))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

@@ -91,12 +91,13 @@ class ToyStage(Stage):
 class ToyData:
     """Lane l's batch t is a function of (l, t); batches differ in size."""
 
-    def __init__(self, *, lanes_total=1, lanes=range(1), steps=None, hook=None):
+    def __init__(self, *, lanes_total=1, lanes=range(1), steps=None, ends_after=None, hook=None):
         self.steps, self.hook, self.errors, self.is_closed = steps, hook, [], False
+        self.ends_after = ends_after or steps  # which may not be what it says
         self.lanes_total, self.lanes, self.next = lanes_total, lanes, 0
 
     def __iter__(self):
-        while self.steps is None or self.next < self.steps:
+        while self.ends_after is None or self.next < self.ends_after:
             step, self.next = self.next, self.next + 1
             batches = [self.batch(lane, step) for lane in self.lanes]
             if self.hook is not None:
@@ -140,6 +141,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--terminate-at", type=int)
@@ -156,7 +158,7 @@ def main():
     data = ToyData(lanes_total=world * args.accumulate, lanes=lanes, hook=hook)
     config = loop_config(steps=args.steps, accumulate=args.accumulate, ema=0.9)
     try:
-        train(new_stage(0.1 if world == 1 else 0.0), data, config, args.out, resume=args.resume)
+        train(new_stage(args.dropout), data, config, args.out, resume=args.resume)
     except ViQError as error:
         sys.exit(str(error))
 

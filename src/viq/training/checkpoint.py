@@ -161,7 +161,8 @@ class Checkpoints:
         (temporary / f"random-{number}.json").write_text(json.dumps(random_states()))
         self.processes.wait()
         if self.processes.is_first:
-            (temporary / "state.json").write_text(json.dumps(state))
+            document = {**state, "processes": self.processes.count}
+            (temporary / "state.json").write_text(json.dumps(document))
             for path in (p for p in temporary.rglob("*") if p.is_file()):
                 with path.open("rb+") as file:
                     os.fsync(file.fileno())
@@ -220,12 +221,13 @@ def set_random_states(states: Mapping[str, Any]) -> None:
 
 
 def _read(folder: Path) -> Checkpoint:
+    """All of a checkpoint, so that what is damaged is known before anything is restored."""
+    state = json.loads((folder / "state.json").read_text())
     data: dict[str, Any] = {}
-    for path in sorted(folder.glob("data-*.json")):
-        data |= json.loads(path.read_text())  # lanes by number
-    randoms = [json.loads(path.read_text()) for path in sorted(folder.glob("random-*.json"))]
-    if not randoms:
-        raise ValueError("random-00000.json is missing")
+    randoms = []
+    for index in range(state["processes"]):
+        data |= json.loads((folder / f"data-{index:05d}.json").read_text())  # lanes by number
+        randoms.append(json.loads((folder / f"random-{index:05d}.json").read_text()))
     return Checkpoint(
         folder=folder,
         weights=load_file(folder / "weights.safetensors"),
@@ -233,7 +235,7 @@ def _read(folder: Path) -> Checkpoint:
         average=load_file(folder / "average.safetensors"),
         data=data,
         randoms=randoms,
-        state=json.loads((folder / "state.json").read_text()),
+        state=state,
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import viq.tokenizer
 from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
@@ -20,6 +19,7 @@ from viq.mllm.model import MultimodalConfig, MultimodalModel
 from viq.model.encoder import EncoderConfig
 from viq.model.network import PARTS, Network
 from viq.model.packing import Packing
+from viq.tokenizer import Tokenizer, load
 from viq.training.stage import Inputs
 from viq.training.stages.text_aligned import Company, Target, TextAlignedConfig
 
@@ -37,7 +37,9 @@ def find(where: str | None, part: str, flag: str, why: str) -> Path:
         InputError: nothing is named, or there is no such part; one line with the flag.
     """
     if where is None:
-        raise InputError(f"{why} is missing: give {flag}, a run's folder with {part}/ or one such")
+        raise InputError(
+            f"{why} is missing: give {flag}, a run's folder with {part}/ in it, or that folder"
+        )
     for folder in (Path(where) / part, Path(where)):
         if (folder / "config.json").is_file():
             return folder
@@ -55,7 +57,11 @@ def load_network(folder: Path | str) -> Network:
     Raises:
         ModelError: files are missing or damaged.
     """
-    tokenizer = viq.tokenizer.load(folder)
+    return network_of(load(folder))
+
+
+def network_of(tokenizer: Tokenizer) -> Network:
+    """A tokenizer's parts, the same tensors, in one network to be trained on."""
     config = tokenizer.config.network
     with torch.device("meta"):
         network = Network(config)

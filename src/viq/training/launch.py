@@ -39,9 +39,9 @@ def launch(stage_name: str, config: Any, inputs: Inputs, folder: Path, *, resume
 
 def plan(stage_name: str, config: Any, inputs: Inputs) -> str:
     """What ``launch`` would train, as a text: parts, groups, losses, steps, memory."""
-    stage, data, about = prepare(stage_name, config, inputs)
+    stage, data, _ = prepare(stage_name, config, inputs)
     try:
-        return describe(stage, data, about["config"])
+        return describe(stage, data, config.loop)
     finally:
         data.close()
 
@@ -71,6 +71,8 @@ def prepare(
         "lanes": range(first, first + accumulate),
     }
     config = replace(config, data=_placed(config.data, inputs.data))
+    if stage_name == "align" and inputs.teacher is None:
+        inputs = replace(inputs, teacher=inputs.start)  # said here for the stages that follow
     torch.manual_seed(config.loop.seed)  # before the stage draws its first weights
     build = import_module(f"viq.training.stages.{stage_name}").build
     stage: Stage = build(config, inputs, _held_out(config.data))

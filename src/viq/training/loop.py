@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,7 +133,7 @@ class _Run:
             network.to(processes.device)
         # Parameters are moved and sharded in their places, so the stage itself stays at hand.
         objective, optimizer = Objective(stage), adamw(stage, config.optim)
-        self.model, self.optimizer = processes.prepare(objective, optimizer)
+        self.model, self.optimizer = processes.prepare(objective, optimizer, config.optim.clip_norm)
         self.ema = (
             Ema([p for p in stage.parameters() if p.requires_grad], config.ema)
             if config.ema is not None
@@ -235,7 +236,7 @@ class _Run:
                 if name not in parts:
                     raise ValueError(f"the stage gives loss {name!r}, but does not count it.")
                 parts[name] = parts[name] + value.double()
-        norm = processes.clip(self.model, config.optim.clip_norm)
+        norm = processes.clip(self.model)
 
         # The one read from the device in a step: what is not finite must not get into weights.
         wishes = [float(self.wish.is_set), float(processes.is_first and self._is_time_to_save())]
@@ -276,7 +277,8 @@ class _Run:
         self.evaluated_at = self.step
 
     def _export(self) -> None:
-        with self._averaged(), self._looking():
+        self.stage.eval()
+        with self._averaged(), self.processes.plain(self.model), torch.no_grad():
             if self.processes.is_first:
                 self.stage.export(self.folder)
         self.processes.wait()
@@ -286,7 +288,7 @@ class _Run:
         """In eval mode, without gradients, and with no effect on what is drawn later."""
         before = random_states()
         self.stage.eval()
-        with self.processes.whole(self.model), torch.no_grad(), self.processes.autocast():
+        with self.processes.gathered(self.model), torch.no_grad(), self.processes.autocast():
             yield
         self.stage.train()
         set_random_states(before)
@@ -375,11 +377,9 @@ def _enable_checkpointing(stage: Stage) -> None:
 
 
 def _versions() -> dict[str, str]:
-    from accelerate import __version__ as accelerate
-
     return {
         "viq": __version__,
         "torch": torch.__version__,
-        "accelerate": accelerate,
+        "accelerate": version("accelerate"),
         "python": platform.python_version(),
     }

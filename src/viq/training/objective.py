@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from viq.errors import InputError
 from viq.training.processes import Processes
 from viq.training.stage import Stage
 
@@ -22,9 +23,7 @@ class Objective(nn.Module):
         super().__init__()
         self.stage = stage
 
-    def forward(
-        self, batch: Any, factors: Mapping[str, float]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Any, factors: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total of one micro-batch, and each loss's sum without gradient."""
         sums: dict[str, Tensor] = self.stage(batch).sums
         trained = [
@@ -34,7 +33,7 @@ class Objective(nn.Module):
         for name, factor in factors.items():
             if name in sums:
                 total = total + factor * sums[name].float()
-        total = _Touch.apply(total, *trained)
+        total = _Touch.apply(total, *trained)  # type: ignore[no-untyped-call]
         return total, {name: value.detach() for name, value in sums.items()}
 
 
@@ -47,7 +46,7 @@ class _Touch(torch.autograd.Function):
         return total.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         zeros = (torch.zeros((), dtype=d, device=w).expand(s) for s, d, w in ctx.like)
         return grad, *zeros
 
@@ -75,6 +74,7 @@ def tally(stage: Stage, batches: Sequence[Any], processes: Processes) -> Tally:
     """Asks the stage, before any forward, and adds up over all processes; called by all of them.
 
     Raises:
+        InputError: processes must be alike, and this one lacks what another has.
         ValueError: the stage weighs what it does not count, or counts by other names now.
     """
     counts = [stage.counts(batch) for batch in batches]
@@ -88,6 +88,14 @@ def tally(stage: Stage, batches: Sequence[Any], processes: Processes) -> Tally:
     totals = processes.add_up(
         [sum(row[name] for row in rows) for rows in (counts, sizes) for name in rows[0]]
     )
+    if processes.are_alike:
+        for name, total in zip(counts[0], totals, strict=False):
+            if total and not all(row[name] for row in counts):
+                raise InputError(
+                    f"a batch of process {processes.index} has nothing for loss {name!r}, and"
+                    " others have; with FSDP, ZeRO 2 or ZeRO 3 every batch needs some (DDP and"
+                    " ZeRO 1 do not)"
+                )
     split = len(counts[0])
     return Tally(
         dict(zip(counts[0], totals[:split], strict=True)),

@@ -79,7 +79,9 @@ def parameter_groups(stage: Stage, config: OptimConfig) -> list[dict[str, Any]]:
     group_of: dict[nn.Parameter, str] = {}
     for group, parameters in groups.items():
         for parameter in parameters:
-            name = names.get(parameter, "one that is not the stage's")
+            if parameter not in names:
+                raise ValueError(f"group {group!r} has a parameter that is not the stage's.")
+            name = names[parameter]
             if parameter in group_of:
                 raise ValueError(f"{name} is in two groups, {group_of[parameter]!r} and {group!r}.")
             if not parameter.requires_grad:

@@ -1,16 +1,20 @@
-"""The processes of a run, through ``accelerate``: one, DDP, FSDP version 2, or DeepSpeed.
+"""The processes of a run, through ``accelerate``: one, DDP, FSDP version 2, or DeepSpeed ZeRO.
 
 Which it is, and on what device, is accelerate's own configuration: ``accelerate config``, the
 flags of ``accelerate launch``, or what ``torchrun`` sets.
+
+FSDP and ZeRO 2 and 3 match what processes exchange by its order alone, so all must use the same
+modules in each micro-batch: with them, every batch needs an image. DDP and ZeRO 1 need not care.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from viq.errors import InputError
 
@@ -20,9 +24,9 @@ class Processes:
 
     def __init__(self, dtype: str, seed: int) -> None:
         """Joins the others. ``seed`` is for what is random while training, such as dropout."""
-        from accelerate import Accelerator, DistributedType
-        from accelerate.state import AcceleratorState
-        from accelerate.utils import set_seed
+        from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]
+        from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+        from accelerate.utils import set_seed  # type: ignore[import-untyped]
 
         AcceleratorState._reset_state()  # one process may train stages of different dtypes in a row
         is_half = dtype == "bfloat16"
@@ -31,6 +35,9 @@ class Processes:
         self.has_deepspeed = kind == DistributedType.DEEPSPEED
         if kind == DistributedType.FSDP and not self.accelerator.is_fsdp2:
             raise InputError("FSDP version 1 is not supported; set fsdp_version: 2 in its config")
+        stage = self.accelerator.state.deepspeed_plugin.zero_stage if self.has_deepspeed else 0
+        self.zero_stage: int = stage
+        self.are_alike = kind == DistributedType.FSDP or stage >= 2  # see above
         self.device: torch.device = self.accelerator.device
         is_one_of_many = distributed.is_initialized()
         self.index = distributed.get_rank() if is_one_of_many else 0
@@ -43,12 +50,15 @@ class Processes:
         """Whether this is the one that writes what is written once."""
         return self.index == 0
 
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+    def prepare(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float
+    ) -> tuple[Any, Any]:
         """Wraps both: moves parameters to the device, shards them, averages gradients."""
-        if self.has_deepspeed:  # it wants to know, but nothing depends on it
+        self._clip_norm = clip_norm
+        if self.has_deepspeed:
             config = self.accelerator.state.deepspeed_plugin.deepspeed_config
-            if config.get("train_micro_batch_size_per_gpu", "auto") == "auto":
-                config["train_micro_batch_size_per_gpu"] = 1
+            config["gradient_clipping"] = clip_norm  # it clips and steps within ``backward``
+            config["train_micro_batch_size_per_gpu"] = 1  # nothing depends on it
         return self.accelerator.prepare(model, optimizer)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -68,9 +78,9 @@ class Processes:
         # accelerate, or DeepSpeed, divides by its own count of accumulation steps
         self.accelerator.backward(loss * self.accelerator.gradient_accumulation_steps)
 
-    def clip(self, model: Any, norm: float) -> float:
-        """Scales gradients down to this norm together; returns what it was."""
-        return float(self.accelerator.clip_grad_norm_(model.parameters(), norm))
+    def clip(self, model: Any) -> float:
+        """Scales gradients down to ``clip_norm``; returns what their norm was; together."""
+        return float(self.accelerator.clip_grad_norm_(model.parameters(), self._clip_norm))
 
     def accumulating(self, model: Any) -> AbstractContextManager[Any]:
         """Around a forward and backward pass after which gradients are not averaged yet."""
@@ -90,27 +100,54 @@ class Processes:
         self.add_up([0.0])
 
     @contextmanager
-    def whole(self, model: nn.Module) -> Iterator[None]:
-        """All parameters are there in full while it lasts, not shards of them; together."""
-        if self.has_deepspeed and self.accelerator.state.deepspeed_plugin.zero_stage == 3:
-            import deepspeed  # type: ignore[import-not-found]
-
-            with deepspeed.zero.GatheredParameters(list(model.parameters())):
-                yield
-            return
+    def gathered(self, model: nn.Module) -> Iterator[None]:
+        """Any module can run while it lasts, even if its parameters are sharded; together."""
         sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for module in sharded:
             module.unshard()
-        try:
+        with self._gathered_by_zero(model):
             yield
-        finally:
-            for module in sharded:
+        for module in sharded:
+            module.reshard()
+
+    @contextmanager
+    def plain(self, model: nn.Module) -> Iterator[None]:
+        """The first process has whole, plain parameters while it lasts, to be written; together.
+
+        FSDP shards what it gathered again as soon as a ``state_dict`` is asked for.
+        """
+        whole: dict[nn.Parameter, nn.Parameter] = {}
+        sharded: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
                 module.reshard()
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if isinstance(parameter, DTensor):
+                    sharded.append((module._parameters, name, parameter))
+                    if parameter not in whole:  # it may be in two places
+                        values = parameter.detach().full_tensor().cpu()
+                        whole[parameter] = nn.Parameter(values, requires_grad=False)
+        for parameters, name, parameter in sharded:
+            parameters[name] = whole[parameter]
+        with self._gathered_by_zero(model):
+            yield
+        for parameters, name, parameter in sharded:
+            parameters[name] = parameter
+
+    def _gathered_by_zero(self, model: nn.Module) -> AbstractContextManager[Any]:
+        if self.zero_stage < 3:
+            return nullcontext()
+        import deepspeed  # type: ignore[import-not-found]
+
+        context: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+            list(model.parameters())
+        )
+        return context
 
     def close(self) -> None:
         """Leaves the others."""
         from accelerate.state import AcceleratorState
 
-        self.accelerator.free_memory()
         self.accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -39,7 +39,7 @@ class Box(NamedTuple):
 def text_width(text: str, font: Font) -> int:
     """Pixels that a line of text takes, with ink that leans over its end."""
     left, _, right, _ = font.getbbox(text, anchor="ls")
-    return ceil(max(right, font.getlength(text)) - min(0, left))
+    return ceil(right - min(0, left))
 
 
 def line_height(font: Font) -> int:
@@ -50,12 +50,17 @@ def line_height(font: Font) -> int:
 def wrap(text: str, font: Font, width: int) -> list[str]:
     """The text in lines of at most ``width`` pixels; only a wider word is longer."""
     lines: list[str] = []
+    space, length = font.getlength(" "), 0.0
     for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, font) <= width:
-            lines[-1] = longer
+        wide = font.getlength(word)
+        # Measuring whole lines is slow; the sum of words is good enough until a line is near full.
+        fits = length + space + wide + font.size <= width
+        if lines and (fits or text_width(f"{lines[-1]} {word}", font) <= width):
+            lines[-1] += f" {word}"
+            length += space + wide
         else:
             lines.append(word)
+            length = wide
     return lines
 
 

@@ -6,9 +6,10 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from viq.data.synthetic.canvas import Box, Canvas, Colour, Font, line_height, text_width
-from viq.data.synthetic.colours import Theme, mix, named, readable_on, theme
+from viq.data.synthetic.canvas import Box, Canvas, Font
+from viq.data.synthetic.colours import Theme, named, readable_on, theme
 from viq.data.synthetic.draws import between, chance, pick, scaled, several
+from viq.data.synthetic.frames import STYLES, Frame, Label, Style, framed
 from viq.data.synthetic.kit import Kit, Scene, Turn
 from viq.data.synthetic.vocabulary import MONTHS, UNITS
 from viq.data.synthetic.wear import worn
@@ -123,50 +124,6 @@ QUESTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Style:
-    """What is around the data."""
-
-    box: bool = False  # all four sides of the plot have a line, instead of two
-    grid: str = ""  # "y" or "xy"
-    shade: bool = False  # the plot is darker than the page
-    legend: str = "right"  # or "top" or "bottom"
-    left: bool = False  # the title begins at the left
-    values: bool = False  # bars carry their values
-    outline: bool = False  # around bars and slices
-    wide: float = 0.7  # of bars, in their place's width
-
-
-STYLES: dict[str, Style] = {
-    "plain": Style(),
-    "grid": Style(grid="y", legend="bottom"),
-    "boxed": Style(box=True, grid="xy"),
-    "shaded": Style(shade=True, grid="xy", legend="right"),
-    "labelled": Style(values=True, legend="top"),
-    "news": Style(left=True, grid="y", legend="top", wide=0.85),
-    "outlined": Style(outline=True, box=True, legend="bottom"),
-    "slim": Style(wide=0.4, values=True, left=True),
-    "paper": Style(box=True, outline=True, legend="top", grid="y", wide=0.5),
-    "office": Style(grid="y", legend="right", values=True, wide=0.6),
-}
-
-Label = tuple[str, float]  # a text and its place along an axis, from 0 to 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Texts around the data."""
-
-    title: str
-    x_label: str = ""
-    y_label: str = ""
-    bottom: tuple[Label, ...] = ()
-    left: tuple[Label, ...] = ()
-    legend: tuple[tuple[str, Colour], ...] = ()
-    round: bool = False  # the plot is as wide as high
-    x_grid: bool = False  # the labels below are values
-
-
-@dataclass(frozen=True, kw_only=True)
 class Data:
     """A frame, what paints the data in the plot's box, and what can be asked."""
 
@@ -188,94 +145,12 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
             turns.append((kit.ask(rng, QUESTIONS[key]), label))
     while True:
         fonts = face.at(size), bold.at(size + size // 4)
-        canvas, box = _framed(style, colours, data.frame, fonts, plot)
+        canvas, box = framed(style, colours, data.frame, fonts, plot)
         if max(canvas.size) <= 1024 or size <= 9:
             break
         size, plot = size - 1, (plot[0] * 9 // 10, plot[1] * 9 // 10)
     data.paint(canvas, box, fonts[0])
     return Scene([worn(rng, canvas)], turns)
-
-
-def _framed(
-    style: Style, theme: Theme, frame: Frame, fonts: tuple[Font, Font], plot: tuple[int, int]
-) -> tuple[Canvas, Box]:
-    """A canvas with everything but the data, and the place for these."""
-    font, large = fonts
-    size, high = int(font.size), line_height(font)
-    pad, margin = size // 2 + 2, size
-    slot = max((text_width(text, font) for text, _ in frame.bottom), default=0) + size
-    width = max(plot[0], slot * len(frame.bottom))
-    height = max(plot[1], 2 * high * len(frame.left), 2 * high + text_width(frame.y_label, font))
-    if frame.round:
-        width = height = max(100, min(plot), 9 * size)
-    entries = [text_width(name, font) + 2 * size + pad for name, _ in frame.legend]
-    beside = bool(entries) and style.legend == "right"
-    rows = 0 if beside or not entries else -(-sum(entries) // max(width, *entries, 1))
-    rows = len(entries) if rows > 1 else rows  # one row, or one entry a row
-    left = margin + (high + pad) * bool(frame.y_label)
-    left += max((text_width(text, font) + pad for text, _ in frame.left), default=0)
-    left += slot // 2 if frame.x_grid else 0
-    top = margin + line_height(large) + size
-    legend_top = top
-    top += (high * rows + pad) if style.legend == "top" else 0
-    bottom = top + height + (high + pad) * bool(frame.bottom)
-    label_y = bottom
-    bottom += (high + pad) * bool(frame.x_label)
-    if style.legend == "bottom":
-        legend_top = bottom + pad
-        bottom = legend_top + high * rows
-    right = left + width + (pad + max(entries) if beside else slot // 2 if frame.x_grid else 0)
-    right = max(
-        right, left + max((w for w in entries), default=0), left + text_width(frame.x_label, font)
-    )
-    total = max(right + margin, text_width(frame.title, large) + 2 * margin)
-    canvas = Canvas((total, bottom + margin), theme.background, scale=2)
-    box = Box(left, top, left + width, top + height)
-    anchor = (margin, "la") if style.left else (total // 2, "ma")
-    canvas.text((anchor[0], margin), frame.title, large, theme.ink, anchor[1])
-    if frame.left or frame.bottom:
-        _axes(canvas, style, theme, frame, box)
-    for text, place in frame.bottom:
-        x = box.left + round(place * box.width)
-        canvas.text((x, box.bottom + pad), text, font, theme.ink, "ma")
-    for text, place in frame.left:
-        y = box.bottom - round(place * box.height)
-        canvas.text((box.left - pad, y), text, font, theme.ink, "rm")
-    if frame.x_label:
-        canvas.text((box.centre[0], label_y), frame.x_label, font, theme.pale_ink, "ma")
-    if frame.y_label:
-        canvas.upright_text(
-            (margin + high // 2, box.centre[1]), frame.y_label, font, theme.pale_ink
-        )
-    x, y = (box.right + pad, box.top) if beside else (box.left, legend_top)
-    for (name, colour), entry in zip(frame.legend, entries, strict=True):
-        inner = (x, y + (high - size) // 2, x + size, y + (high + size) // 2)
-        canvas.rectangle(inner, colour)
-        canvas.text((x + size + pad, y), name, font, theme.ink)
-        x, y = (x, y + high) if beside or rows > 1 else (x + entry, y)
-    return canvas, box
-
-
-def _axes(canvas: Canvas, style: Style, theme: Theme, frame: Frame, box: Box) -> None:
-    if style.shade:
-        canvas.rectangle(box, theme.panel)
-    faint = mix(theme.background, theme.ink, 0.22)
-    heights = [box.bottom - place * box.height for _, place in frame.left]
-    places = [box.left + place * box.width for _, place in frame.bottom]
-    if style.grid == "xy" or (style.grid and not frame.x_grid):
-        for y in heights:
-            canvas.line([(box.left, y), (box.right, y)], faint)
-    if style.grid == "xy" or (style.grid and frame.x_grid):
-        for x in places:
-            canvas.line([(x, box.top), (x, box.bottom)], faint)
-    for y in heights:
-        canvas.line([(box.left - 4, y), (box.left, y)], theme.edge)
-    for x in places:
-        canvas.line([(x, box.bottom), (x, box.bottom + 4)], theme.edge)
-    if style.box:
-        canvas.rectangle(box, None, theme.edge)
-    canvas.line([(box.left, box.top), (box.left, box.bottom)], theme.edge)
-    canvas.line([(box.left, box.bottom), (box.right, box.bottom)], theme.edge)
 
 
 def _ticks(rng: np.random.Generator) -> tuple[int, list[int]]:
@@ -287,8 +162,10 @@ def _ticks(rng: np.random.Generator) -> tuple[int, list[int]]:
 def _values(
     rng: np.random.Generator, step: int, ticks: list[int], count: int, fine: int
 ) -> list[int]:
-    """Values on ticks, or with ``fine`` 2 also half way, below the last one."""
-    return [between(rng, 1, fine * (len(ticks) - 1)) * step // fine for _ in range(count)]
+    """Values on ticks, or with ``fine`` 2 also half way, and so on; never next to nothing."""
+    return [
+        between(rng, -(-fine // 2), fine * (len(ticks) - 1)) * step // fine for _ in range(count)
+    ]
 
 
 def _categories(rng: np.random.Generator, kit: Kit, most: int) -> tuple[str, list[str]]:
@@ -383,7 +260,9 @@ def _lines(rng: np.random.Generator, kit: Kit, style: Style, theme: Theme) -> Da
         x_label, categories = "Month", [month[:3] for month in MONTHS[:5]]
     count = between(rng, 1, 3)
     fine = 2 if style.grid else 1
-    series = [_values(rng, step, ticks, len(categories), fine) for _ in range(count)]
+    heights = range(1, fine * (len(ticks) - 1) + 1)
+    points = [several(rng, heights, count) for _ in categories]  # lines hide no point of another
+    series = [[point[k] * step // fine for point in points] for k in range(count)]
     pens = named(rng, count, theme.background)
     names = _series_names(rng, kit, count)
     dots, width = chance(rng, 0.7), between(rng, 1, 3)
@@ -391,15 +270,15 @@ def _lines(rng: np.random.Generator, kit: Kit, style: Style, theme: Theme) -> Da
     def paint(canvas: Canvas, box: Box, font: Font) -> None:
         radius = max(2, int(font.size) // 4)
         for values, (_, colour) in zip(series, pens, strict=True):
-            points = [
+            places = [
                 (
                     box.left + (c + 0.5) / len(categories) * box.width,
                     box.bottom - value / ticks[-1] * box.height,
                 )
                 for c, value in enumerate(values)
             ]
-            canvas.line(points, colour, width)
-            for x, y in [(round(x), round(y)) for x, y in points] if dots else ():
+            canvas.line(places, colour, width)
+            for x, y in [(round(x), round(y)) for x, y in places] if dots else ():
                 canvas.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
 
     frame = Frame(
@@ -420,9 +299,9 @@ def _lines(rng: np.random.Generator, kit: Kit, style: Style, theme: Theme) -> Da
 
 
 def _pie(rng: np.random.Generator, kit: Kit, style: Style, theme: Theme) -> Data:
-    _, categories = _categories(rng, kit, 6)
-    pens = named(rng, len(categories), theme.background)
-    least = 9
+    pens = named(rng, 6, theme.background)
+    _, categories = _categories(rng, kit, len(pens))
+    pens, least = pens[: len(categories)], 9  # percent, so that a label fits
     cuts = np.sort(rng.integers(0, 101 - least * len(categories), len(categories) - 1))
     shares = [int(s) + least for s in np.diff([0, *cuts, 100 - least * len(categories)])]
     inside = chance(rng, 0.6)  # shares are written in the slices, not in the legend

@@ -16,7 +16,7 @@ NAMED: dict[str, Colour] = {
     "blue": (32, 84, 204),
     "purple": (124, 42, 158),
     "pink": (246, 140, 186),
-    "brown": (112, 66, 32),
+    "brown": (126, 74, 36),
     "gray": (134, 134, 138),
 }
 
@@ -43,7 +43,8 @@ def theme(rng: np.random.Generator, *, neutral: bool = False) -> Theme:
     """Draws a theme; a neutral one has a grey background, on which all named colours show."""
     hue = rng.random()
     if chance(rng, 0.25):
-        value, strength = rng.uniform(0.04, 0.2), 0.0 if neutral else rng.uniform(0, 0.6)
+        value = rng.uniform(0.04, 0.12 if neutral else 0.2)
+        strength = 0.0 if neutral else rng.uniform(0, 0.6)
         background = _hsv(hue, strength, value)
         ink = _hsv(hue + rng.uniform(-0.1, 0.1), rng.uniform(0, 0.25), rng.uniform(0.86, 1))
     else:

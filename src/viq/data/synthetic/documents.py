@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-from viq.data.synthetic.canvas import Canvas, Colour, Font, line_height, text_width, wrap
-from viq.data.synthetic.colours import Theme, theme
+from viq.data.synthetic.colours import theme
 from viq.data.synthetic.draws import between, chance, pick, scaled
-from viq.data.synthetic.fonts import Face
 from viq.data.synthetic.kit import Kit, Scene, Turn, ordinal
+from viq.data.synthetic.pages import STYLES, Block, typeset
 from viq.data.synthetic.wear import worn
 from viq.data.synthetic.words import date
 
@@ -76,7 +74,7 @@ QUESTIONS = {
     "field": (
         'What is written after "{label}:"?',
         'What does the line "{label}:" say?',
-        "What is given under {label}?",
+        'What follows "{label}:"?',
     ),
     "items": (
         "How many items are listed?",
@@ -107,44 +105,6 @@ QUESTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Style:
-    """How a page is set."""
-
-    middle: bool = False  # the heading is centred
-    rule: bool = False  # a line under the heading
-    bar: bool = False  # the heading stands on a bar of the accent colour
-    indent: bool = False  # paragraphs begin indented, instead of after a gap
-    frame: bool = False  # a line around the page
-    header: bool = False  # a running header with the page number
-    folio: bool = False  # the page number stands at the foot
-    larger: float = 1.4  # the heading's size to the text's
-    margin: float = 1.5  # of the text's size
-    leading: float = 1.1  # from line to line, of a line's height
-
-
-STYLES: dict[str, Style] = {
-    "plain": Style(),
-    "centred": Style(middle=True, folio=True),
-    "ruled": Style(rule=True, larger=1.6),
-    "barred": Style(bar=True, larger=1.3),
-    "framed": Style(frame=True, middle=True, margin=2.0),
-    "book": Style(header=True, indent=True, middle=True, margin=2.5),
-    "novel": Style(indent=True, folio=True, larger=1.8, leading=1.2),
-    "dense": Style(margin=0.6, leading=1.0, larger=1.1, indent=True),
-    "airy": Style(margin=3.0, leading=1.5, larger=2.0, folio=True),
-    "report": Style(rule=True, header=True, larger=1.5),
-    "poster": Style(middle=True, bar=True, larger=2.2, margin=2.0),
-}
-
-
-class Block(NamedTuple):
-    """A piece of text that begins on a line of its own."""
-
-    kind: str  # heading, section, paragraph, line or end: a line on the right
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Content:
     """What a document says, before it is set."""
 
@@ -152,49 +112,6 @@ class Content:
     turns: list[Turn]
     columns: int = 1
     prose: bool = False  # consists of paragraphs, which can be counted
-
-
-@dataclass(kw_only=True)
-class Page:
-    """Lines with their places, as high as they need."""
-
-    style: Style
-    theme: Theme
-    fonts: dict[str, Font]
-    lines: list[tuple[int, int, str, Font, Colour]] = field(default_factory=list)
-    rules: list[tuple[int, int, int, int]] = field(default_factory=list)
-    bars: list[tuple[int, int, int, int]] = field(default_factory=list)
-
-    def set(self, blocks: list[Block], left: int, top: int, width: int) -> int:
-        """Sets the blocks below each other in a column; returns where it ends."""
-        y, style = top, self.style
-        size = int(self.fonts["text"].size)
-        for k, (kind, text) in enumerate(blocks):
-            font = self.fonts.get(kind, self.fonts["text"])
-            step = int(line_height(font) * style.leading)
-            gap = 0 if kind == "line" or (style.indent and kind == "paragraph") else size * 3 // 4
-            if k and (kind, blocks[k - 1].kind) == ("paragraph", "line"):
-                gap = size * 3 // 4
-            y += gap * (k > 0)
-            ink = self.theme.ink
-            indent = 2 * size if kind == "paragraph" and style.indent else 0
-            lines = _indented(text, font, width, indent)
-            if kind == "heading" and style.bar:
-                inner = (left - size // 2, y, left + width + size // 2, y + step * len(lines))
-                self.bars.append((inner[0], inner[1] - size // 4, inner[2], inner[3] + size // 4))
-                ink = self.theme.accent_ink
-            for n, line in enumerate(lines):
-                x = left + (indent if n == 0 else 0)
-                spare = width - text_width(line, font)
-                x += spare * (kind == "end") + spare // 2 * (kind == "heading" and style.middle)
-                self.lines.append((x, y, line, font, ink))
-                y += step
-            if kind == "heading":
-                if style.rule:
-                    y += size // 4
-                    self.rules.append((left, y, left + width, y))
-                y += size // 2
-        return y
 
 
 def draw(rng: np.random.Generator, kit: Kit) -> Scene:
@@ -211,96 +128,24 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     letters = between(rng, 16, 44) * content.columns
     colours = theme(rng)
     while True:
-        page, total = _set(content, style, colours, face, heading, size, letters)
-        if max(total) <= 960 or size <= 9:
+        faces = face, heading
+        page = typeset(content.blocks, content.columns, style, colours, faces, size, letters)
+        if max(page.size) <= 960 or size <= 9:
             break
-        size -= 1
-    furniture = []
-    font = face.at(max(9, size * 7 // 8))
-    margin = int(size * style.margin)
-    top = line_height(font) + size if style.header else 0
-    bottom = line_height(font) + size if style.folio else 0
-    total = (total[0], total[1] + top + bottom)
+        size = max(9, size * 6 // 7)
     turns = list(content.turns)
-    if style.header:
-        room = total[0] - 2 * margin - text_width(number, font) - 2 * size
-        header = header if text_width(header, font) <= room else ""
-        furniture.append((total[0] - margin - text_width(number, font), margin, number))
+    header = header if page.has_room_for(header, number) else ""
+    if style.header or style.folio:
         turns.append((kit.ask(rng, QUESTIONS["page"]), number))
-        if header:
-            furniture.append((margin, margin, header))
-            turns.append((kit.ask(rng, QUESTIONS["header"]), header))
-    elif style.folio:
-        x = (total[0] - text_width(number, font)) // 2
-        furniture.append((x, total[1] - margin - line_height(font), number))
-        turns.append((kit.ask(rng, QUESTIONS["page"]), number))
-    canvas = Canvas(total, colours.background)
-    if style.frame:
-        canvas.rectangle(
-            (margin // 3, margin // 3, total[0] - margin // 3, total[1] - margin // 3),
-            None,
-            colours.edge,
-        )
-    for left, y, right, low in page.bars:
-        canvas.rectangle((left, y + top, right, low + top), colours.accent)
-    for left, y, right, _ in page.rules:
-        canvas.line([(left, y + top), (right, y + top)], colours.edge)
-    for x, y, text, font_, ink in page.lines:
-        canvas.text((x, y + top), text, font_, ink)
-    for x, y, text in furniture:
-        canvas.text((x, y), text, font, colours.pale_ink)
+    if header:
+        turns.append((kit.ask(rng, QUESTIONS["header"]), header))
     if content.columns == 1 and not style.header:
         nth = between(rng, 1, min(12, len(page.lines)))
         question = kit.ask(rng, QUESTIONS["line"], number=nth, ordinal=ordinal(nth))
         turns.append((question, page.lines[nth - 1][2]))
     turns += _about_words(rng, kit, content, header)
     turns += _about_paragraphs(rng, kit, content)
-    return Scene([worn(rng, canvas)], turns)
-
-
-def _set(
-    content: Content, style: Style, theme: Theme, face: Face, heading: Face, size: int, letters: int
-) -> tuple[Page, tuple[int, int]]:
-    """The page with its size, without header and foot; ``letters`` is about a line's length."""
-    fonts = {
-        "text": face.at(size),
-        "heading": heading.at(int(size * style.larger)),
-        "section": heading.at(int(size * (1 + style.larger) / 2)),
-    }
-    margin, gutter = int(size * style.margin), 2 * size
-    longest = max(
-        text_width(word, fonts.get(kind, fonts["text"])) + 2 * size * style.indent
-        for kind, text in content.blocks
-        for word in text.split()
-    )
-    widest = max(  # lines are not broken
-        (text_width(b.text, fonts["text"]) for b in content.blocks if b.kind in ("line", "end")),
-        default=0,
-    )
-    column = int(fonts["text"].getlength("n") * letters / content.columns)
-    column = max(column, longest, widest)
-    page = Page(style=style, theme=theme, fonts=fonts)
-    width = column * content.columns + gutter * (content.columns - 1)
-    blocks = list(content.blocks)
-    y = margin
-    if content.columns == 2:
-        y = page.set(blocks[:1], margin, y, width)
-        half = (len(blocks) + 1) // 2
-        ends = [
-            page.set(blocks[1:half], margin, y, column),
-            page.set(blocks[half:], margin + column + gutter, y, column),
-        ]
-        bottom = max(ends)
-    else:
-        bottom = page.set(blocks, margin, y, width)
-    return page, (width + 2 * margin, bottom + margin)
-
-
-def _indented(text: str, font: Font, width: int, indent: int) -> list[str]:
-    """The text in lines, the first of which has less room."""
-    first = wrap(text, font, width - indent)[0]
-    rest = text[len(first) :].strip()
-    return [first, *wrap(rest, font, width)]
+    return Scene([worn(rng, page.painted(header, number))], turns)
 
 
 def _about_words(rng: np.random.Generator, kit: Kit, content: Content, header: str) -> list[Turn]:

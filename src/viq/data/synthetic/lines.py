@@ -84,6 +84,8 @@ STYLES: dict[str, Style] = {
     "stamp": Style(margin=0.5, room=0.3, frame=2, underline=True),
 }
 
+MIN_SIZE = (64, 32)  # pixels
+
 # What is written, and how often.
 CONTENTS: tuple[tuple[float, Callable[[np.random.Generator, Words], str]], ...] = (
     (5, lambda rng, words: words.one(rng, pick(rng, ("noun", "noun", "adjective", "verb")))),
@@ -113,7 +115,7 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     if not all(map(face.writes, texts)):
         face = kit.fonts.full(rng)
     size = scaled(rng, 8, 64)
-    while _width(texts, font := face.at(size)) > 700:
+    while _width(texts, font := face.at(size)) > 600:
         size = size * 3 // 4
     canvas = _drawn(rng, theme(rng), style, texts, font)
     return Scene([worn(rng, canvas)], _turns(rng, kit, texts))
@@ -137,9 +139,13 @@ def _drawn(
     size, step = int(font.size), line_height(font) + int(font.size * rng.uniform(0, 0.5))
     width, height = _width(texts, font), step * (len(texts) - 1) + line_height(font)
     gap = int(size * style.margin) + 4 * style.frame + size // 20 + 1
-    spare = [int(style.room * rng.random() * side) for side in (width, width, height, height)]
+    spare = [
+        min(140, int(style.room * rng.random() * side)) for side in (width, width, height, height)
+    ]
     left, top = gap + spare[0], gap + spare[2]
-    total = max(32, left + width + gap + spare[1]), max(24, top + height + gap + spare[3])
+    left, top = max(left, (MIN_SIZE[0] - width) // 2), max(top, (MIN_SIZE[1] - height) // 2)
+    total = left + width + gap + spare[1], top + height + gap + spare[3]
+    total = max(MIN_SIZE[0], total[0]), max(MIN_SIZE[1], total[1])
     canvas = Canvas(total, theme.background, scale=2 if style.radius else 1)
     if style.stripes:
         pitch = between(rng, 4, 24)

@@ -1,18 +1,27 @@
 """Family screens: windows, dialogs, editors, terminals and browsers, as a screenshot shows them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from viq.data.synthetic.canvas import Box, Canvas, Colour, Font, line_height, text_width, wrap
-from viq.data.synthetic.colours import Theme, mix, theme
+from viq.data.synthetic import consoles
+from viq.data.synthetic.canvas import Box, Canvas, line_height, text_width, wrap
+from viq.data.synthetic.colours import mix, theme
 from viq.data.synthetic.draws import between, chance, pick, scaled, several
-from viq.data.synthetic.kit import Kit, Scene, Turn, ordinal
+from viq.data.synthetic.kit import Kit, Scene, ordinal
 from viq.data.synthetic.wear import worn
+from viq.data.synthetic.windows import (
+    STYLES,
+    Look,
+    Pane,
+    app_name,
+    file_name,
+    tab_bar,
+    window,
+)
 from viq.data.synthetic.words import time
 
-QUESTIONS = {
+QUESTIONS = consoles.QUESTIONS | {
     "title": (
         "What is the title of the window?",
         "What does the title bar say?",
@@ -52,38 +61,6 @@ QUESTIONS = {
         "Read the text in the window.",
         "Which text is in the window, below the menus?",
         "Transcribe the text below the menu bar.",
-    ),
-    "active": ("Which tab is active?", "Which tab is selected?", "Name the open tab."),
-    "tabs": ("How many tabs are there?", "Count the tabs.", "How many tabs are open?"),
-    "code": (
-        "What is on line {number}?",
-        "Read line {number} of the code.",
-        "Which code is in line {number}?",
-    ),
-    "lines": (
-        "How many lines are numbered?",
-        "Count the lines of code.",
-        "What is the last line number?",
-    ),
-    "function": (
-        "Which function is defined?",
-        "What is the name of the function after def?",
-        "Name the function that the code defines.",
-    ),
-    "user": (
-        "What is the name of the user at the prompt?",
-        "Which user is logged in?",
-        "Read the user's name before the @.",
-    ),
-    "command": (
-        "What is the {ordinal} command?",
-        "Which command was typed at prompt {number}?",
-        "Read command {number}, without the prompt.",
-    ),
-    "output": (
-        'What does "{command}" print?',
-        'Which output does "{command}" give?',
-        'Read the line below "{command}".',
     ),
     "address": (
         "What is in the address bar?",
@@ -127,34 +104,6 @@ QUESTIONS = {
     ),
 }
 
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How windows look."""
-
-    bar: float = 1.6  # height of the title bar, in lines
-    coloured: bool = False  # the title bar has the accent colour
-    dots: str = ""  # where the window's controls are round: "left" or "right"; "" are signs
-    middle: bool = False  # the title is centred
-    radius: int = 0  # of corners
-    edge: int = 1  # width of the window's edge
-    desktop: bool = False  # the window does not fill the screen
-    pad: float = 0.6  # around texts, of the font's size
-
-
-STYLES: dict[str, Style] = {
-    "classic": Style(coloured=True, edge=2),
-    "flat": Style(bar=1.9, pad=0.8),
-    "round": Style(dots="left", middle=True, radius=8, desktop=True),
-    "dense": Style(bar=1.3, pad=0.35, coloured=True),
-    "tile": Style(bar=1.4, edge=2, middle=True),
-    "desk": Style(desktop=True, coloured=True, pad=0.7),
-    "touch": Style(bar=2.4, pad=1.1, middle=True, radius=6),
-    "card": Style(desktop=True, radius=10, bar=2.0, dots="right"),
-    "dock": Style(dots="left", bar=1.5, edge=1, coloured=True),
-    "studio": Style(dots="right", bar=1.7, pad=0.5, desktop=True, middle=True),
-}
-
 MENUS = ("File", "Edit", "View", "Insert", "Format", "Tools", "Help")
 BUTTONS = (
     "OK",
@@ -175,35 +124,6 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """All that content is painted with."""
-
-    style: Style
-    theme: Theme
-    font: Font
-    mono: Font
-    large: Font
-
-    @property
-    def pad(self) -> int:
-        return int(self.font.size * self.style.pad) + 2
-
-    @property
-    def high(self) -> int:
-        return line_height(self.font)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pane:
-    """What is in a window: how large it is, and what paints it into a box."""
-
-    title: str
-    size: tuple[int, int]
-    paint: Callable[[Canvas, Box], None]
-    turns: list[Turn]
-
-
 def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     """Draws one window."""
     style, colours, size = kit.style(rng, STYLES), theme(rng), scaled(rng, 9, 22)
@@ -219,70 +139,17 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
         )
         # The same window again, should the first be too large.
         pane = kind(np.random.default_rng(seed), kit, look)
-        canvas = _window(np.random.default_rng(seed), look, pane)
+        canvas = window(np.random.default_rng(seed), look, pane)
         if canvas is not None:
             turns = [*pane.turns, (kit.ask(rng, QUESTIONS["title"]), pane.title)]
             return Scene([worn(rng, canvas)], turns)
         size = size * 5 // 6
 
 
-def _window(rng: np.random.Generator, look: Look, pane: Pane) -> Canvas | None:
-    """The window around its content; None if it would be too large."""
-    style, colours = look.style, look.theme
-    bar = int(look.high * style.bar)
-    controls = 4 * look.high
-    width = max(pane.size[0], text_width(pane.title, look.font) + 2 * controls) + 2 * style.edge
-    height = pane.size[1] + bar + 2 * style.edge
-    around = between(rng, 8, 60) if style.desktop else 0
-    total = width + 2 * around, height + 2 * around
-    if max(total) > 1000:
-        return None
-    desktop = mix(colours.accent, colours.background, 0.5) if style.desktop else colours.background
-    canvas = Canvas(total, desktop)
-    box = Box(around, around, around + width, around + height)
-    canvas.rectangle(box, colours.background, colours.edge, style.edge, style.radius)
-    top = Box(box.left, box.top, box.right, box.top + bar)
-    ground, ink = (
-        (colours.accent, colours.accent_ink) if style.coloured else (colours.panel, colours.ink)
-    )
-    canvas.rectangle(top, ground, radius=style.radius)
-    if style.radius:
-        canvas.rectangle((top.left, top.bottom - style.radius, top.right, top.bottom), ground)
-        canvas.rectangle(box, None, colours.edge, style.edge, style.radius)
-    y = top.centre[1]
-    if style.middle:
-        canvas.text((top.centre[0], y), pane.title, look.font, ink, "mm")
-    else:
-        x = top.left + (controls if style.dots == "left" else look.pad)
-        canvas.text((x, y), pane.title, look.font, ink, "lm")
-    _controls(canvas, look, top, ink)
-    inner = Box(box.left + style.edge, top.bottom, box.right - style.edge, box.bottom - style.edge)
-    pane.paint(canvas, inner)
-    return canvas
-
-
-def _controls(canvas: Canvas, look: Look, bar: Box, ink: Colour) -> None:
-    """The buttons that close and hide a window."""
-    radius, y = max(3, look.high // 4), bar.centre[1]
-    if look.style.dots:
-        for k, colour in enumerate(((236, 95, 88), (240, 190, 60), (98, 196, 86))):
-            off = look.pad + radius + k * 3 * radius
-            x = bar.left + off if look.style.dots == "left" else bar.right - off
-            canvas.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
-        return
-    x = bar.right - look.pad - radius
-    canvas.line([(x - radius, y - radius), (x + radius, y + radius)], ink)
-    canvas.line([(x - radius, y + radius), (x + radius, y - radius)], ink)
-    x -= 4 * radius
-    canvas.rectangle((x - radius, y - radius, x + radius, y + radius), None, ink)
-    x -= 4 * radius
-    canvas.line([(x - radius, y + radius - 1), (x + radius, y + radius - 1)], ink)
-
-
 def _dialog(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
     message = kit.words.sentence(rng)
     if chance(rng, 0.4):
-        message = f"{pick(rng, ('Delete', 'Open', 'Replace'))} {_file(rng, kit)}?"
+        message = f"{pick(rng, ('Delete', 'Open', 'Replace'))} {file_name(rng, kit)}?"
     labels = several(rng, BUTTONS, between(rng, 1, 3))
     if chance(rng, 0.3):
         labels[0] = f"{pick(rng, ('Open', 'Show', 'Send'))} {kit.words.one(rng, 'noun')}"
@@ -354,134 +221,8 @@ def _notes(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
         (kit.ask(rng, QUESTIONS["status"]), status),
         (kit.ask(rng, QUESTIONS["text"]), text),
     ]
-    return Pane(title=f"{_file(rng, kit)} - {_app(rng, kit)}", size=size, paint=paint, turns=turns)
-
-
-def _editor(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
-    tabs = list(dict.fromkeys(_file(rng, kit) for _ in range(between(rng, 1, 4))))
-    active = between(rng, 0, len(tabs) - 1)
-    name, code = _code(rng, kit)
-    font, mono, pad = look.font, look.mono, look.pad
-    high = line_height(mono) + between(rng, 0, 4)
-    gutter = text_width("000", mono) + pad
-    bar = look.high + 2 * pad
-    widths = [text_width(tab, font) + 2 * pad for tab in tabs]
-    wide = max(gutter + max(text_width(line, mono) for line in code), sum(widths))
-    size = wide + 3 * pad, bar + high * len(code) + 2 * pad
-    colours = look.theme
-
-    def paint(canvas: Canvas, box: Box) -> None:
-        canvas.rectangle((box.left, box.top, box.right, box.top + bar), colours.panel)
-        _tabs(canvas, look, (box.left, box.top), tabs, widths, active)
-        for k, line in enumerate(code):
-            y = box.top + bar + pad + k * high
-            canvas.text((box.left + gutter, y), str(k + 1), mono, colours.pale_ink, "ra")
-            indent = len(line) - len(line.lstrip())
-            x = box.left + gutter + pad + int(mono.getlength(" " * indent))
-            if line:
-                canvas.text((x, y), line.lstrip(), mono, colours.ink)
-
-    filled = [k for k, line in enumerate(code, 1) if line]
-    nth = pick(rng, filled)
-    turns = [
-        (kit.ask(rng, QUESTIONS["active"]), tabs[active]),
-        (kit.ask(rng, QUESTIONS["tabs"]), str(len(tabs))),
-        (kit.ask(rng, QUESTIONS["code"], number=nth), code[nth - 1].lstrip()),
-        (kit.ask(rng, QUESTIONS["lines"]), str(len(code))),
-        (kit.ask(rng, QUESTIONS["function"]), name),
-    ]
-    return Pane(title=_app(rng, kit), size=size, paint=paint, turns=turns)
-
-
-def _tabs(
-    canvas: Canvas,
-    look: Look,
-    place: tuple[int, int],
-    tabs: list[str],
-    widths: list[int],
-    active: int,
-) -> None:
-    x, y = place
-    bar = look.high + 2 * look.pad
-    for k, (tab, wide) in enumerate(zip(tabs, widths, strict=True)):
-        if k == active:
-            canvas.rectangle((x, y, x + wide, y + bar), look.theme.background)
-            canvas.rectangle((x, y, x + wide, y + 3), look.theme.accent)
-        ink = look.theme.ink if k == active else look.theme.pale_ink
-        canvas.text((x + look.pad, y + look.pad), tab, look.font, ink)
-        canvas.line([(x + wide - 1, y), (x + wide - 1, y + bar)], look.theme.edge)
-        x += wide
-
-
-def _code(rng: np.random.Generator, kit: Kit) -> tuple[str, list[str]]:
-    """A short program that defines one function, and this function's name."""
-    name, a, b, c = kit.words.different(rng, "noun", 4)
-    name = f"{pick(rng, ('get', 'make', 'load', 'find'))}_{name}"
-    low, high = between(rng, 0, 9), between(rng, 10, 999)
-    body = pick(
-        rng,
-        (
-            [f"{b} = {a} + {low}", f"return {b} * {high}"],
-            [f"if {a} > {high}:", f"    return {low}", f"return {a}"],
-            [f"for {b} in range({high}):", f"    {a} += {b}", f"return {a}"],
-            [f"{b} = [{low}, {high}]", f"{b}.append({a})", f"return {b}"],
-            [f"while {a} < {high}:", f"    {a} = {a} * {low + 2}", f'print("{c}")', f"return {a}"],
-        ),
-    )
-    code = [f"def {name}({a}):", *("    " + line for line in body)]
-    if chance(rng, 0.4):
-        code = [f"import {pick(rng, ('math', 'os', 'sys', 'json'))}", "", *code]
-    if chance(rng, 0.5):
-        code += ["", f"{c} = {name}({high})"]
-        code += [f"print({c})"] * chance(rng, 0.5)
-    return name, code
-
-
-def _terminal(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
-    user, host = kit.words.one(rng, "first").lower(), kit.words.one(rng, "noun")
-    prompt = f"{user}@{host}:~{pick(rng, ('$', '%', '>'))}"
-    font, pad = look.mono, look.pad
-    pairs = []
-    for _ in range(between(rng, 1, 5)):
-        word, file = kit.words.one(rng, "noun"), _file(rng, kit)
-        pairs.append(
-            pick(
-                rng,
-                (
-                    (f"echo {word}", word),
-                    (f"wc -l {file}", f"{between(rng, 2, 9999)} {file}"),
-                    (f"cat {file}", kit.words.sentence(rng)),
-                    (f"mkdir {word}", ""),
-                    ("pwd", f"/home/{user}/{word}"),
-                    (f"grep -c {word} {file}", str(between(rng, 0, 99))),
-                    (f"ls {word}", "  ".join(_file(rng, kit) for _ in range(2))),
-                ),
-            )
-        )
-    lines = [text for command, output in pairs for text in (f"{prompt} {command}", output) if text]
-    wide = max(text_width(line, font) for line in lines)
-    high = line_height(font)
-    size = wide + 2 * pad + between(rng, 0, wide // 2), high * (len(lines) + 1) + 2 * pad
-    dark = chance(rng, 0.7)
-    ground, ink = (
-        ((14, 16, 20), (196, 230, 200)) if dark else (look.theme.background, look.theme.ink)
-    )
-
-    def paint(canvas: Canvas, box: Box) -> None:
-        canvas.rectangle(box, ground)
-        for k, line in enumerate([*lines, prompt]):
-            canvas.text((box.left + pad, box.top + pad + k * high), line, font, ink)
-
-    nth = between(rng, 1, len(pairs))
-    command, output = pairs[nth - 1]
-    turns = [
-        (kit.ask(rng, QUESTIONS["user"]), user),
-        (kit.ask(rng, QUESTIONS["command"], number=nth, ordinal=ordinal(nth)), command),
-    ]
-    if output and [c for c, _ in pairs].count(command) == 1:
-        turns.append((kit.ask(rng, QUESTIONS["output"], command=command), output))
     return Pane(
-        title=pick(rng, ("Terminal", "Console", "Shell")), size=size, paint=paint, turns=turns
+        title=f"{file_name(rng, kit)} - {app_name(rng, kit)}", size=size, paint=paint, turns=turns
     )
 
 
@@ -508,7 +249,7 @@ def _browser(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
 
     def paint(canvas: Canvas, box: Box) -> None:
         canvas.rectangle((box.left, box.top, box.right, box.top + 2 * bar), colours.panel)
-        _tabs(canvas, look, (box.left, box.top), tabs, widths, active)
+        tab_bar(canvas, look, (box.left, box.top), tabs, widths, active)
         field = (box.left + pad, box.top + bar + 2, box.right - pad, box.top + 2 * bar - 2)
         canvas.rectangle(field, colours.background, colours.edge, 1, look.style.radius)
         canvas.text((box.left + 2 * pad, box.top + bar + pad), address, font, colours.ink)
@@ -532,7 +273,7 @@ def _browser(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
         (kit.ask(rng, QUESTIONS["heading"]), heading),
         (kit.ask(rng, QUESTIONS["link"], number=nth, ordinal=ordinal(nth)), links[nth - 1]),
     ]
-    return Pane(title=_app(rng, kit), size=size, paint=paint, turns=turns)
+    return Pane(title=app_name(rng, kit), size=size, paint=paint, turns=turns)
 
 
 def _settings(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
@@ -566,7 +307,7 @@ def _settings(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
 
 
 def _files(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
-    names = list(dict.fromkeys(_file(rng, kit) for _ in range(between(rng, 2, 9))))
+    names = list(dict.fromkeys(file_name(rng, kit) for _ in range(between(rng, 2, 9))))
     sizes = [f"{between(rng, 1, 999)} {pick(rng, ('KB', 'MB'))}" for _ in names]
     dated = chance(rng, 0.5)
     clocks = [time(rng) if dated else "" for _ in names]
@@ -605,19 +346,7 @@ def _files(rng: np.random.Generator, kit: Kit, look: Look) -> Pane:
     return Pane(title=title, size=size, paint=paint, turns=turns)
 
 
-def _file(rng: np.random.Generator, kit: Kit) -> str:
-    """A file's name."""
-    stem = kit.words.one(rng, pick(rng, ("noun", "noun", "product", "last"))).lower()
-    stem += f"{pick(rng, ('', '_', '-'))}{between(rng, 1, 99)}" if chance(rng, 0.4) else ""
-    return f"{stem}.{pick(rng, ('txt', 'py', 'csv', 'pdf', 'png', 'md', 'zip', 'json'))}"
-
-
-def _app(rng: np.random.Generator, kit: Kit) -> str:
-    """A program's name."""
-    return kit.words.pseudo(rng).capitalize()
-
-
 KINDS: tuple[Callable[[np.random.Generator, Kit, Look], Pane], ...] = (
-    *(_dialog, _notes, _editor, _terminal),
+    *(_dialog, _notes, consoles.editor, consoles.terminal),
     *(_browser, _settings, _files),
 )

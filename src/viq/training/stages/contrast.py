@@ -37,6 +37,7 @@ from viq.external.sentence import (
 from viq.image import patchify, to_image
 from viq.image.sheet import Cell, Row, sheet
 from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
+from viq.model.layers import gradient_checkpointing
 from viq.model.packing import Packing
 from viq.model.text_tower import TextTower, TextTowerConfig
 from viq.training.loop import LoopConfig
@@ -109,6 +110,8 @@ class ContrastStage(Stage):
         self.validation = validation
         self.encoder = Encoder(config.encoder)
         self.pool = AttentionPool(config.pool)
+        for part in (self.encoder, self.pool):
+            _initialise(part)
         width = config.pool.width
         self.text_tower: TextTower | None = None
         self.sentence: Frozen | None = None
@@ -123,8 +126,8 @@ class ContrastStage(Stage):
             self.sentence = Frozen(sentence)
             text_width = sentence.width
         self.to_image_space = nn.Linear(text_width, width)
-        self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE))
-        self.bias = nn.Parameter(torch.tensor(_FIRST_BIAS))
+        self.log_scale = nn.Parameter(torch.tensor([_FIRST_SCALE]))  # FSDP shards no scalars
+        self.bias = nn.Parameter(torch.tensor([_FIRST_BIAS]))
         self.features = Frozen(features) if features is not None else None
         self.to_features = nn.Linear(width, features.width) if features is not None else None
         self.weights = {"contrast": config.contrast_weight}
@@ -148,6 +151,10 @@ class ContrastStage(Stage):
         if self.to_features is not None:
             groups["features"] = self.to_features.parameters()
         return groups
+
+    def gradient_checkpointing(self) -> None:
+        """Computes blocks anew in the backward pass."""
+        gradient_checkpointing(self, True)
 
     def forward(self, batch: PairBatch) -> Losses:
         images = batch.images.to(torch.float32).div(127.5).sub(1)
@@ -252,6 +259,21 @@ def build(config: ContrastConfig, inputs: Inputs, validation: PairBatch) -> Cont
         sentence=load_sentence_encoder(config.sentence) if config.text == "sentence" else None,
         features=load_features(config.features) if config.features_weight else None,
     )
+
+
+def _initialise(part: nn.Module) -> None:
+    """As ``Network`` starts an encoder: maps keep the scale, and blocks' branches start small.
+
+    With 1,536 pairs of 64 x 64 pixels it learnt clearly sooner than from torch's own start.
+    """
+    for name, module in part.named_modules():
+        if isinstance(module, nn.Linear):
+            last = name.rpartition(".")[2]
+            std = module.in_features**-0.5 * (1.6 if last == "fc2" else 1.0)  # 1.6: after GELU
+            if name.startswith("blocks."):
+                std *= 0.2 if last in ("proj", "fc2") else 1.0
+            nn.init.normal_(module.weight, std=std)
+            nn.init.zeros_(module.bias)
 
 
 def as_bytes(captions: Sequence[str]) -> list[list[int]]:

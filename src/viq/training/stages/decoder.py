@@ -38,9 +38,10 @@ from viq.model.discriminator import (
     generator_loss,
 )
 from viq.model.latent_head import LatentHead, with_variance
-from viq.model.layers import Mlp
+from viq.model.layers import Mlp, gradient_checkpointing
 from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer, load
+from viq.training.handover import find, has
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation, reconstruction
 from viq.training.stage import Evaluation, Frozen, Inputs, Losses, Stage
@@ -149,6 +150,10 @@ class DecoderStage(Stage):
         if self.discriminator is not None:
             groups["discriminator"] = self.discriminator.parameters()
         return groups
+
+    def gradient_checkpointing(self) -> None:
+        """Computes the latent head's blocks anew in the backward pass."""
+        gradient_checkpointing(self.latent_head, True)
 
     def forward(self, batch: CropBatch) -> Losses:
         images = to_unit(batch.images)
@@ -277,13 +282,18 @@ def build(config: DecoderConfig, inputs: Inputs, validation: Tensor) -> DecoderS
     """
     if inputs.start is None:
         raise InputError(
-            "stage decoder needs a start: a run of stage quantize, or a saved tokenizer"
+            "the tokenizer to decode is missing: give --start, a run's folder with tokenizer/ in"
+            " it, or a saved tokenizer"
         )
     run = Path(inputs.start) / "tokenizer"
-    tokenizer = load(run if run.is_dir() else inputs.start)
+    tokenizer = load(run if has(inputs.start, "tokenizer") else inputs.start)
     if tokenizer.config.network.head.quantizer.code_levels is None:
         raise ModelError("this tokenizer is proximal: it has no codes to decode", inputs.start)
-    vae = load_vae(Path(inputs.vae)) if inputs.vae is not None else tokenizer.vae()
+    vae = (
+        tokenizer.vae()
+        if inputs.vae is None
+        else load_vae(find(inputs.vae, "vae", "--vae", "the VAE"))
+    )
     settings: Any = vae.autoencoder.config
     found = settings["z_dim"] if vae.is_video else settings["latent_channels"]
     expected = tokenizer.part("latent_head").config.latent_channels

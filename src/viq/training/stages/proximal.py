@@ -96,6 +96,8 @@ def codes_network(
     encoder = tower.encoder.config
     regresses = config.target != "none" and config.recon_weight != 0
     channels, upscale = 3, encoder.patch_size
+    if regresses and (config.target == "vae") != (company.vae is not None):
+        raise ValueError(f"target {config.target!r} and the autoencoder do not go together.")
     if company.vae is not None:
         blank = torch.zeros(1, 3, 4 * encoder.patch_size, 4 * encoder.patch_size)
         with torch.no_grad():

@@ -6,6 +6,7 @@ cheap and teaches the codes most (the map is thrown away), and those that the VA
 makes, which is trained along. The VAE's encoder is not.
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,22 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viq.data.crops import CropConfig
-from viq.external.vae import Vae
+from viq.data.config import ImageDataConfig
+from viq.data.crops import CropBatch
+from viq.errors import InputError
+from viq.external.vae import Vae, load_vae
 from viq.image import ImageConfig, patchify
 from viq.model.network import Network, NetworkConfig
 from viq.model.packing import Packing
 from viq.model.presets import nano
 from viq.tokenizer import Tokenizer
 from viq.training.loop import LoopConfig
-from viq.training.stages.vae import to_unit, unit_psnr
+from viq.training.stage import Evaluation, Inputs, Losses, Stage
+from viq.training.stages.vae import beside, squared_errors, to_unit, unit_psnr
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructConfig:
     """One run of the stage."""
 
-    crops: CropConfig
+    data: ImageDataConfig
     loop: LoopConfig
     network: NetworkConfig = field(default_factory=nano)
     latent_weight: float = 2.0
@@ -38,55 +42,74 @@ class ReconstructConfig:
     pixel_share: float = 1.0  # of a batch's crops, those that run through the decoder
 
 
-class ReconstructStage:
+class ReconstructStage(Stage):
     """Trains a network on the latents and the pixels of a VAE."""
 
     def __init__(self, config: ReconstructConfig, vae: Vae, held_out: Tensor) -> None:
         """``held_out``: uint8 (B, 3, H, W), for the evaluation."""
+        super().__init__()
         self.config = config
         self.network = Network(config.network)
         shape = config.network.encoder
         self.to_patches = nn.Linear(shape.width, 3 * shape.patch_size**2)
+        self.vae = vae.requires_grad_(False)
         vae.autoencoder.decoder.requires_grad_(config.pixel_weight > 0)
-        self.vae = vae
-        self.module = nn.ModuleDict(
-            {"network": self.network, "to_patches": self.to_patches, "vae": vae}
-        )
         self.held_out = held_out
+        self.weights = {"latent": config.latent_weight, "patch": config.patch_weight}
+        if config.pixel_weight:
+            self.weights["pixel"] = config.pixel_weight
 
-    def losses(self, batch: Tensor) -> dict[str, Tensor]:
-        """Mean squared errors of VAE latents and of pixels in [-1, 1]."""
-        pixels = to_unit(batch)
+    def counts(self, batch: CropBatch) -> dict[str, float]:
+        """All losses are means over an image; not every one goes through the decoder."""
+        counts = dict.fromkeys(("latent", "patch", "patch_psnr"), float(len(batch.images)))
+        if self.config.pixel_weight:
+            counts["pixel"] = counts["pixel_psnr"] = float(self._decoded(batch))
+        return counts
+
+    def forward(self, batch: CropBatch) -> Losses:
+        """Mean squared errors of VAE latents, and of pixels in [-1, 1]."""
+        pixels = to_unit(batch.images)
         with torch.no_grad():
             target = self.vae.encode(pixels).float()
         patches, by_patch, latents = self._reconstruct(pixels)
-        errors = {
-            "latent": F.mse_loss(latents.float(), target),
-            "patch": F.mse_loss(by_patch.float(), patches),
+        patch = F.mse_loss(by_patch.float(), patches) * len(pixels)  # crops are of one size
+        sums = {
+            "latent": squared_errors(latents, target).sum(),
+            "patch": patch,
+            "patch_psnr": patch,
         }
         if self.config.pixel_weight:
-            few = max(1, round(self.config.pixel_share * len(pixels)))
-            errors["pixel"] = F.mse_loss(self.vae.decode(latents[:few]).float(), pixels[:few])
-        losses = {k: getattr(self.config, f"{k}_weight") * v for k, v in errors.items()}
-        best = errors.get("pixel", errors["patch"])
-        return {**losses, "_psnr": unit_psnr(best)}
+            few = self._decoded(batch)
+            error = squared_errors(self.vae.decode(latents[:few]), pixels[:few]).sum()
+            sums["pixel"] = sums["pixel_psnr"] = error
+        return Losses(sums)
 
-    def evaluate(self) -> dict[str, float]:
+    def groups(self) -> dict[str, Iterable[nn.Parameter]]:
+        return {"all": [p for p in self.parameters() if p.requires_grad]}
+
+    def size(self, batch: CropBatch) -> dict[str, float]:
+        return {"images": float(len(batch.images))}
+
+    def evaluate(self) -> Evaluation:
         """PSNR of decoded codes, by the linear map and by the decoder."""
-        pixels = to_unit(self.held_out)
+        pixels = to_unit(self.held_out.to(self.to_patches.weight.device))
         patches, by_patch, latents = self._reconstruct(pixels)
-        error = F.mse_loss(by_patch.float(), patches, reduction="none")
-        figures = {"eval_patch_psnr": _mean_psnr(error, len(pixels))}
-        if self.config.pixel_weight:
-            error = F.mse_loss(self.vae.decode(latents).float(), pixels, reduction="none")
-            figures["eval_psnr"] = _mean_psnr(error, len(pixels))
-        return figures
+        error = (by_patch.float() - patches).square().reshape(len(pixels), -1).mean(1)
+        figures = {"eval_patch_psnr": unit_psnr(error).mean().item()}
+        decoded = self.vae.decode(latents).float()
+        error = squared_errors(decoded, pixels)
+        figures["eval_psnr"] = unit_psnr(error).mean().item()
+        return Evaluation(figures, {"reconstructions": beside(pixels, decoded)})
 
     def export(self, folder: Path) -> None:
         """Writes ``tokenizer/`` as ``viq.load`` reads it, rounded to bfloat16."""
         network, vae = deepcopy((self.network, self.vae))
         tokenizer = Tokenizer.from_network(network.bfloat16(), ImageConfig(), vae.bfloat16())
         tokenizer.save_pretrained(folder / "tokenizer")
+
+    def _decoded(self, batch: CropBatch) -> int:
+        """How many of the batch's crops go through the decoder."""
+        return max(1, round(self.config.pixel_share * len(batch.images)))
 
     def _reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (N, 3 P P), what is predicted for them, and VAE latents (B, L, H/8, W/8)."""
@@ -102,6 +125,18 @@ class ReconstructStage:
         return patches, self.to_patches(rows), torch.stack(latents)
 
 
-def _mean_psnr(error: Tensor, images: int) -> float:
-    """Mean over images of the PSNR of squared errors, packed image by image."""
-    return unit_psnr(error.reshape(images, -1).mean(1)).mean().item()
+def build(config: ReconstructConfig, inputs: Inputs, validation: Tensor) -> ReconstructStage:
+    """The stage on a new network and the autoencoder ``inputs.vae``.
+
+    Args:
+        config: of the run.
+        inputs: ``vae``.
+        validation: crops to evaluate on, uint8 (B, 3, H, W).
+
+    Raises:
+        InputError: no autoencoder is given.
+        ModelError: it cannot be loaded.
+    """
+    if inputs.vae is None:
+        raise InputError("stage reconstruct needs --vae, the folder of an autoencoder")
+    return ReconstructStage(config, load_vae(Path(inputs.vae)), validation)

@@ -59,7 +59,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Company:
-    """What trains and measures the network. Without one, its loss is off."""
+    """What trains and measures a network, as far as the losses ask for it."""
 
     mllm: MultimodalModel | None = None
     teacher: VisionTower | None = None
@@ -109,7 +109,7 @@ class TextAlignedStage(Stage):
         self.mllm = company.mllm if weights.get("text") else None
         self.teacher = None
         if company.teacher is not None and weights.get("distil"):
-            self.teacher = Frozen(Teacher(company.teacher))
+            self.teacher = Frozen(Teacher(company.teacher).float())
         else:
             self.pool.requires_grad_(False)
         self.vae = None if company.vae is None else Frozen(company.vae)
@@ -147,6 +147,11 @@ class TextAlignedStage(Stage):
         if self.mllm is not None:
             self.mllm.checkpoint_gradients()
 
+    def export_mllm(self, folder: Path) -> None:
+        """Writes ``mllm/``, the projector and the adapters, where there is a language model."""
+        if self.mllm is not None:
+            self.mllm.save(folder / "mllm")
+
     def groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """The network's "carried" and "new" parameters, and the multimodal model's groups."""
         groups: dict[str, Iterable[nn.Parameter]] = {"projector": [], "lm": []}
@@ -171,7 +176,7 @@ class TextAlignedStage(Stage):
     def forward(self, batch: Batch) -> Losses:
         """The sums of all losses that are on."""
         if batch.images:
-            images = images_of(batch, self.patch_size) if self.needs_images else []
+            images = images_of(batch, self.patch_size)
             return Losses(self._sums(batch, images, self.see(batch.pixels, batch.packing)))
         # Text alone. Every parameter takes part all the same, as data-parallel training needs.
         blank = batch.patches.new_zeros(
@@ -187,11 +192,6 @@ class TextAlignedStage(Stage):
         if self.mllm is not None:
             sums["text"] = nothing + self._text(batch, seen.features[:0])
         return Losses(sums)
-
-    @property
-    def needs_images(self) -> bool:
-        """Whether a loss looks at whole images."""
-        return self.teacher is not None or self.latent_head is not None
 
     def _sums(self, batch: Batch, images: Sequence[Tensor], seen: Seen) -> dict[str, Tensor]:
         sums = {name: losses.sum() for name, losses in seen.losses.items()}
@@ -230,17 +230,12 @@ class TextAlignedStage(Stage):
         """Pixels (3, H, W) of what the latent head predicted."""
         return list(predicted) if self.vae is None else by_size(self.vae().decode, predicted)
 
-    def export_mllm(self, folder: Path) -> None:
-        """Writes ``mllm/``, the projector and the adapters, where there is a language model."""
-        if self.mllm is not None:
-            self.mllm.save(folder / "mllm")
-
     # Evaluation.
 
     @torch.no_grad()
     def evaluate(self) -> Evaluation:
-        """Losses, reconstructions and answers on the validation samples."""
-        if self.validation is None:
+        """Losses, reconstructions and answers on the validation samples, if they have images."""
+        if self.validation is None or not self.validation.images:
             return Evaluation({}, {})
         batch = self.validation.to(next(self.network.parameters()).device)
         images = images_of(batch, self.patch_size)
