@@ -126,7 +126,10 @@ def test_extras_are_the_six():
 
 def test_every_direct_dependency_is_pinned_to_a_version_it_allows():
     requirements = [
-        Requirement(text) for group in (PROJECT["dependencies"], *EXTRAS.values()) for text in group
+        Requirement(text)
+        for group in (PROJECT["dependencies"], *EXTRAS.values())
+        for text in group
+        if not text.startswith("viq[")  # an extra may hold another
     ]
     pinned = pins()
     assert requirements

@@ -59,8 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = _recipe(args.recipe)
     config = _config(args, recipe)
-    named = {name: getattr(args, name) for name in ("data", "start", "teacher", "vae", "lm")}
-    inputs = with_inputs_of_start(Inputs(**named))
+    names = ("data", "start", "teacher", "vae", "lm")
+    inputs = with_inputs_of_start(
+        Inputs(**{name: _absolute(getattr(args, name)) for name in names})
+    )
     if inputs.lm is None:
         inputs = replace(inputs, lm=recipe.lm)
     if args.dry_run:
@@ -68,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         launch(args.stage, config, inputs, args.out, resume=args.resume)
     return 0
+
+
+def _absolute(where: str | None) -> str | None:
+    """A path as it is found from any folder, for ``run.json``; other names as they are."""
+    return str(Path(where).resolve()) if where is not None and Path(where).exists() else where
 
 
 def _check_installed() -> None:

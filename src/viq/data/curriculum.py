@@ -38,7 +38,7 @@ class Curriculum:
         lanes: range,
         patch_size: int = 16,
     ) -> None:
-        self.steps = sum(phase_steps(phase, lanes_total) for phase in config.phases)
+        self.steps: int | None = sum(phase_steps(phase, lanes_total) for phase in config.phases)
         self.errors: list[tuple[str, str]] = []
         self._phase = 0
         self._loaders = []

@@ -1,6 +1,8 @@
 """SigLIP 2 giant and the paper's hyper-parameters. Not run: meant for 128 to 256 GPUs of 80 GB.
 
-The start, which is the teacher too, is a tower made by ``viq convert siglip2``.
+Run by ``accelerate launch -m viq.cli.main`` in the place of ``viq``. The start, which is the
+teacher too, is a tower made by ``viq convert siglip2``; --perceptual names a folder with LPIPS
+and --features one with DINOv2.
 """
 
 from viq.recipes import paper
@@ -13,20 +15,20 @@ _WIDTH = 1536
 
 
 def align() -> AlignConfig:
-    """accelerate launch -m viq.cli.main train align --recipe giant --start TOWER --data DATA --out RUN"""
+    """viq train align --recipe giant --start TOWER --data DATA --out RUN"""
     return paper.align()
 
 
 def proximal() -> ProximalConfig:
-    """... train proximal --recipe giant --start ALIGN --teacher TOWER --vae QWEN_VAE --out RUN"""
+    """viq train proximal --recipe giant --start ALIGN --vae QWEN_VAE --out RUN"""
     return paper.proximal(_WIDTH)
 
 
 def quantize() -> QuantizeConfig:
-    """... train quantize --recipe giant --start PROXIMAL --out RUN"""
+    """viq train quantize --recipe giant --start PROXIMAL --out RUN"""
     return paper.quantize(_WIDTH)
 
 
 def decoder() -> DecoderConfig:
-    """... train decoder --recipe giant --start QUANTIZE --perceptual LPIPS --features DINOV2 --out RUN"""
+    """viq train decoder --recipe giant --start QUANTIZE --out RUN"""
     return paper.decoder("lpips", "dinov2")

@@ -15,6 +15,7 @@ from viq.data.curriculum import held_out, image_loader, open_sources, text_loade
 from viq.data.loader import TrainingData
 from viq.data.pairs import whole_pairs
 from viq.errors import InputError
+from viq.external.language_model import load_language_model
 from viq.training.loop import train
 from viq.training.plan import describe
 from viq.training.stage import Inputs, Stage
@@ -61,7 +62,7 @@ def with_inputs_of_start(inputs: Inputs) -> Inputs:
 def prepare(
     stage_name: str, config: Any, inputs: Inputs
 ) -> tuple[Stage, TrainingData, dict[str, Any]]:
-    from accelerate import PartialState
+    from accelerate import PartialState  # type: ignore[import-untyped]
 
     state = PartialState(cpu=not torch.cuda.is_available())
     accumulate = config.loop.accumulate
@@ -78,12 +79,20 @@ def prepare(
     stage: Stage = build(config, inputs, _held_out(config.data))
     data: TrainingData
     if isinstance(config.data, TextDataConfig):
-        tokenizer = None if stage.mllm is None else stage.mllm.tokenizer
-        data = text_loader(config.data, tokenizer, **lanes)
+        data = text_loader(config.data, _tokenizer(stage, inputs), **lanes)
     else:
         data = image_loader(config.data, steps=config.loop.steps, **lanes)
     about = {"stage": stage_name, "config": asdict(config), "inputs": asdict(inputs)}
     return stage, data, about
+
+
+def _tokenizer(stage: Any, inputs: Inputs) -> Any:
+    """What the texts are packed with, also where the text loss is off."""
+    if stage.mllm is not None:
+        return stage.mllm.tokenizer
+    if inputs.lm is None:
+        raise InputError("texts are packed by a language model's tokenizer; name one by --lm")
+    return load_language_model(inputs.lm).tokenizer
 
 
 def _held_out(data: DataConfig) -> Any:

@@ -78,7 +78,7 @@ class Stage(nn.Module):
         """How much a micro-batch holds, for rates: "images", and "tokens" where there is text."""
         raise NotImplementedError
 
-    def observe(self, batch: Any) -> dict[str, float]:
+    def observe(self, batch: Any) -> dict[str, float]:  # noqa: ARG002
         """Figures beyond the losses, without gradients, every ``log_steps``: code usage ..."""
         return {}
 

@@ -1,0 +1,117 @@
+"""Every stage of the method in a row, from nothing to a tokenizer that works, by the command."""
+
+import json
+
+import pytest
+from PIL import Image
+
+import viq
+from viq.checkpoint import load_vision_tower
+from viq.cli.main import main
+
+CHAIN = ("vae", "contrast", "align", "proximal", "quantize", "decoder")
+STARTS = {"align": "contrast", "proximal": "align", "quantize": "proximal", "decoder": "quantize"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of all runs, each started from the one before."""
+    folder = tmp_path_factory.mktemp("runs")
+    for stage in CHAIN:
+        arguments = ["train", stage, "--recipe", "debug", "--out", str(folder / stage)]
+        if stage in STARTS:
+            arguments += ["--start", str(folder / STARTS[stage])]
+        if stage == "proximal":
+            arguments += ["--vae", str(folder / "vae")]
+        assert main(arguments) == 0, stage
+    return folder
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_every_stage_logs_its_losses_and_shows_what_it_makes(runs, stage):
+    lines = log_of(runs / stage)
+    steps = [line["step"] for line in lines if "grad_norm" in line]
+    assert steps == [1, 2, 3, 4]
+    assert all({"loss", "wait", "errors", "images_per_s"} <= set(line) for line in lines[:4])
+    kind = "md" if stage == "align" else "png"  # it has nothing that makes pictures yet
+    assert list((runs / stage / "samples").glob(f"step-0000004*.{kind}"))
+
+
+def test_the_language_model_answers_beside_the_right_answers(runs):
+    for stage in ("align", "proximal", "quantize"):
+        (answers,) = (runs / stage / "samples").glob("*.md")
+        assert answers.read_text().startswith("| question | right answer | answer |")
+
+
+def test_codes_are_watched(runs):
+    line = next(line for line in log_of(runs / "quantize") if "code_flips" in line)
+    assert 0 <= line["code_flips"] <= 1
+    assert {f"code_entropy_{head}" for head in range(4)} <= set(line)
+
+
+def test_what_comes_out_is_a_tower_and_tokenizers(runs):
+    picture = Image.linear_gradient("L").resize((70, 50)).convert("RGB")
+    assert load_vision_tower(runs / "align" / "tower").encoder.config.position_side == 8
+    proximal = viq.load(runs / "proximal" / "tokenizer")
+    assert proximal.latents(picture).shape == (24, 4, 8)
+    quantized = viq.load(runs / "quantize" / "tokenizer")
+    decoded = viq.load(runs / "decoder" / "tokenizer")
+    codes = decoded.encode(picture)
+    assert codes.values.max() < 64_000
+    assert (codes.values == quantized.encode(picture).values).all()
+    assert decoded.decode(codes).size == (70, 50)
+    assert decoded.pooled(codes).shape == (64,)
+
+
+def test_inputs_are_said_once(runs):
+    inputs = json.loads((runs / "quantize" / "run.json").read_text())["inputs"]
+    assert inputs["vae"] == str(runs / "vae")
+    assert inputs["teacher"] == str(runs / "contrast")
+    assert inputs["lm"] == "tiny"
+
+
+def test_a_finished_run_is_not_written_over(runs, capsys):
+    assert main(["train", "vae", "--recipe", "debug", "--out", str(runs / "vae")]) == 2
+    assert "--resume goes on, or give another --out" in capsys.readouterr().err
+
+
+def test_a_dry_run_trains_nothing(runs, tmp_path, capsys):
+    arguments = [
+        "--recipe",
+        "debug",
+        "--start",
+        str(runs / "proximal"),
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert main(["train", "quantize", *arguments, "--dry-run", "--loop.optim.lr", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "QuantizeStage: 4 steps" in printed
+    assert "teacher (as it is)" in printed
+    assert " 0.5 " in printed
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_stage_without_its_start_says_what_is_missing(tmp_path, capsys):
+    arguments = ["--recipe", "debug", "--out", str(tmp_path / "x")]
+    assert main(["train", "align", *arguments]) == 2
+    assert "give --start" in capsys.readouterr().err
+
+
+def test_a_recipe_that_reads_data_asks_for_it(tmp_path, capsys):
+    assert main(["train", "vae", "--recipe", "nano", "--out", str(tmp_path / "x")]) == 2
+    assert "name it by --data" in capsys.readouterr().err
+
+
+def test_a_misspelt_recipe_gets_a_suggestion(tmp_path, capsys):
+    assert main(["train", "vae", "--recipe", "nanoo", "--out", str(tmp_path / "x")]) == 2
+    assert "did you mean 'nano'?" in capsys.readouterr().err
+
+
+def test_a_recipe_without_the_stage_names_those_it_has(tmp_path, capsys):
+    assert main(["train", "vae", "--recipe", "giant", "--out", str(tmp_path / "x")]) == 2
+    assert "recipe giant has no stage vae; there are: align" in capsys.readouterr().err
