@@ -76,7 +76,7 @@ def two_processes(toy_process):
         place = {"processes": 2, "port": port, "script": script}
         both = [toy_process(*arguments, rank=rank, **place) for rank in range(2)]
         try:
-            messages = [process.communicate(timeout=60)[1] for process in both]
+            messages = [process.communicate(timeout=100)[1] for process in both]
         finally:
             for process in both:
                 process.kill()

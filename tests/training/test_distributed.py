@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from viq.errors import InputError
 from viq.training.loop import train
 from viq.training.objective import Objective, tally
+from viq.training.processes import Processes
 
 SHARDED = Path(__file__).with_name("sharded.py")
 
@@ -52,6 +53,7 @@ def test_two_processes_reach_the_losses_of_one(two_processes, alone, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_four_micro_batches_do_as_two_in_two_processes(toys, two_processes, tmp_path):
     data = toys.ToyData(lanes_total=4, lanes=range(4))
     train(toys.new_stage(), data, toys.loop_config(accumulate=4, ema=0.9), tmp_path / "alone")
@@ -60,6 +62,7 @@ def test_four_micro_batches_do_as_two_in_two_processes(toys, two_processes, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_one_process_goes_on_where_two_stopped_and_the_other_way_round(
     toys, two_processes, alone, tmp_path
 ):
@@ -74,6 +77,7 @@ def test_one_process_goes_on_where_two_stopped_and_the_other_way_round(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_sharded_parameters_train_as_whole_ones_and_are_saved_whole(
     toys, two_processes, alone, tmp_path
 ):
@@ -116,3 +120,35 @@ def test_where_processes_must_be_alike_a_batch_without_images_is_refused(toys):
     message = "a batch of process 1 has nothing for loss 'image', and others have; with FSDP"
     with pytest.raises(InputError, match=message):
         tally(toys.new_stage(), [batch], processes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "message"),
+    [
+        ("FSDP", 0, "FSDP version 1 is not supported; set fsdp_version: 2"),
+        ("DEEPSPEED", 3, r"ZeRO 3 is not supported; FSDP \(fsdp_version: 2\) shards as much"),
+    ],
+)
+def test_what_is_not_supported_says_what_is(monkeypatch, kind, stage, message):
+    import accelerate
+
+    plugin = SimpleNamespace(zero_stage=stage)
+    fake = SimpleNamespace(
+        distributed_type=accelerate.DistributedType(kind),
+        is_fsdp2=False,
+        state=SimpleNamespace(deepspeed_plugin=plugin),
+    )
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **_: fake)
+    with pytest.raises(InputError, match=message):
+        Processes("float32", 0)
+
+
+def test_deepspeed_has_no_moving_average(toys, tmp_path, monkeypatch):
+    def prepare(self, model, optimizer, clip_norm):
+        self.has_deepspeed = True
+        return model, optimizer
+
+    monkeypatch.setattr(Processes, "prepare", prepare)
+    message = r"a moving average \(ema\) does not go with DeepSpeed; FSDP has it"
+    with pytest.raises(InputError, match=message):
+        train(toys.new_stage(), toys.ToyData(), toys.loop_config(ema=0.9), tmp_path)

@@ -69,7 +69,7 @@ def test_memory_has_every_part(text):
 def test_the_estimate_of_activations_is_right_to_a_factor_of_two():
     config = LoopConfig(steps=1, dtype="float32")
     data = ImageDataConfig(sources=(SourceConfig(name="any", kind="synthetic"),))
-    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     stage = VaeStage(VaeConfig(data=data, loop=config), images)
     batch = CropBatch(images=images, samples=("",) * 4)
     kept = {}

@@ -13,6 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from viq.image import to_range
 from viq.model.packing import Packing
 
 IGNORED = -100  # the label of a position that is not supervised
@@ -44,7 +45,7 @@ class Batch:
     @property
     def pixels(self) -> Tensor:
         """The patches as float32 in [-1, 1], (N, 3 * P * P)."""
-        return self.patches.to(torch.float32).div_(127.5).sub_(1)
+        return to_range(self.patches)
 
     def to(self, device: torch.device | str) -> Self:
         """The batch with its tensors on ``device``."""

@@ -2,7 +2,7 @@
 
 from viq.image.load import MAX_FILE_PIXELS, Picture, load_image
 from viq.image.patches import patchify, unpatchify
-from viq.image.pixels import to_image, to_pixels
+from viq.image.pixels import to_image, to_pixels, to_range
 from viq.image.preprocess import ImageConfig, ImageSource, Prepared, prepare, scaled_size
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "scaled_size",
     "to_image",
     "to_pixels",
+    "to_range",
     "unpatchify",
 ]

@@ -10,8 +10,12 @@ def to_pixels(image: Image.Image) -> Tensor:
     """Turns an RGB image into pixels (3, H, W), float32: 0 -> -1 and 255 -> 1."""
     if image.mode != "RGB":
         raise ValueError(f"the image has mode {image.mode}; convert it to RGB.")
-    values = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    return values.to(torch.float32).div_(127.5).sub_(1)
+    return to_range(torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous())
+
+
+def to_range(values: Tensor) -> Tensor:
+    """Turns uint8 values of any shape into float32: 0 -> -1 and 255 -> 1."""
+    return values.to(torch.float32).div(127.5).sub_(1)
 
 
 def to_image(

@@ -64,24 +64,13 @@ class Network(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Keeps the scale of what passes through each linear map.
-
-        torch's own start shrinks it a little in each map, and there are so many in a row here
-        that all patches would begin as one. The encoder's residual branches start small; all
-        that a stage adds after the encoder adds nothing at first.
-        """
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                last = name.rpartition(".")[2]
-                std = module.in_features**-0.5 * (1.6 if last == "fc2" else 1.0)  # 1.6: after GELU
-                if name.startswith("encoder.blocks."):
-                    std *= 0.2 if last in ("proj", "fc2") else 1.0
-                nn.init.normal_(module.weight, std=std)
-                nn.init.zeros_(module.bias)
-        for part in (self.head, self.embedder, self.latent_head):
-            for module in part.modules() if part is not None else ():
-                if isinstance(module, Residual):
-                    module.start_as_identity()
+        """See ``keep_scale``; all that a stage adds after the encoder adds nothing at first."""
+        for name, part in self.named_children():
+            keep_scale(part)
+            if name in ("head", "embedder", "latent_head"):
+                for module in part.modules():
+                    if isinstance(module, Residual):
+                        module.start_as_identity()
         if self.head.positions is not None:
             nn.init.zeros_(self.head.positions.weight)
 
@@ -93,6 +82,22 @@ class Network(nn.Module):
             return NetworkOutput(features, latents, self.embedder.embed_values(latents), None)
         values, codes = self.head.quantize(latents)
         return NetworkOutput(features, latents, self.embedder.embed_values(values), codes)
+
+
+def keep_scale(part: nn.Module) -> None:
+    """Starts linear maps so that what passes through one keeps its scale; blocks' branches small.
+
+    torch's own start shrinks it a little in each map, and there are so many in a row here that
+    all patches would begin as one.
+    """
+    for name, module in part.named_modules():
+        if isinstance(module, nn.Linear):
+            last = name.rpartition(".")[2]
+            std = module.in_features**-0.5 * (1.6 if last == "fc2" else 1.0)  # 1.6: after GELU
+            if name.startswith("blocks."):
+                std *= 0.2 if last in ("proj", "fc2") else 1.0
+            nn.init.normal_(module.weight, std=std)
+            nn.init.zeros_(module.bias)
 
 
 _KINDS: dict[str, type[nn.Module]] = {

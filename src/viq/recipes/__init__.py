@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
-from viq.recipes import debug, giant, nano, so400m
+from viq.recipes import debug, nano, paper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,47 +17,26 @@ class Recipe:
     lm: str  # the language model, where the command names none
 
 
+def _all_stages(module: ModuleType) -> dict[str, Callable[[], Any]]:
+    names = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
+    return {name: getattr(module, name) for name in names}
+
+
+def _of_paper(width: int) -> Recipe:
+    return Recipe(
+        stages={
+            "align": paper.align,
+            "proximal": partial(paper.proximal, width),
+            "quantize": partial(paper.quantize, width),
+            "decoder": paper.decoder,
+        },
+        lm="Qwen/Qwen2.5-0.5B-Instruct",
+    )
+
+
 RECIPES = {
-    "debug": Recipe(
-        stages={
-            "vae": debug.vae,
-            "contrast": debug.contrast,
-            "align": debug.align,
-            "proximal": debug.proximal,
-            "quantize": debug.quantize,
-            "decoder": debug.decoder,
-            "reconstruct": debug.reconstruct,
-        },
-        lm="tiny",
-    ),
-    "nano": Recipe(
-        stages={
-            "vae": nano.vae,
-            "contrast": nano.contrast,
-            "align": nano.align,
-            "proximal": nano.proximal,
-            "quantize": nano.quantize,
-            "decoder": nano.decoder,
-            "reconstruct": nano.reconstruct,
-        },
-        lm="smollm2",
-    ),
-    "so400m": Recipe(
-        stages={
-            "align": so400m.align,
-            "proximal": so400m.proximal,
-            "quantize": so400m.quantize,
-            "decoder": so400m.decoder,
-        },
-        lm="Qwen/Qwen2.5-0.5B-Instruct",
-    ),
-    "giant": Recipe(
-        stages={
-            "align": giant.align,
-            "proximal": giant.proximal,
-            "quantize": giant.quantize,
-            "decoder": giant.decoder,
-        },
-        lm="Qwen/Qwen2.5-0.5B-Instruct",
-    ),
+    "debug": Recipe(stages=_all_stages(debug), lm="tiny"),
+    "nano": Recipe(stages=_all_stages(nano), lm="smollm2"),
+    "so400m": _of_paper(1152),
+    "giant": _of_paper(1536),
 }

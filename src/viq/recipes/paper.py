@@ -1,7 +1,13 @@
-"""The paper's hyper-parameters (https://arxiv.org/abs/2606.27313), for an encoder of any size.
+"""The paper's hyper-parameters (https://arxiv.org/abs/2606.27313): recipes so400m and giant.
 
-What the paper leaves open (weight decay, adapters, clipping) is the official code's. Not run: it
-takes 128 to 256 GPUs of 80 GB. The samples are the user's, named by --data.
+What the paper leaves open (weight decay, adapters, clipping) is the official code's. Not run: they
+are meant for 128 to 256 GPUs of 80 GB. The samples are the user's, named by --data; the start of
+stage align, which is the teacher too, is a tower made by ``viq convert siglip2``.
+
+$ accelerate launch -m viq.cli.main train align --recipe giant --start TOWER --data DATA --out A
+$ ... train proximal --recipe giant --start A --vae QWEN_VAE --out B
+$ ... train quantize --recipe giant --start B --out C
+$ ... train decoder --recipe giant --start C --perceptual LPIPS --features DINOV2 --out D
 """
 
 from viq.data.config import ImageDataConfig, PhaseConfig, TextDataConfig
@@ -64,16 +70,13 @@ def quantize(width: int) -> QuantizeConfig:
     )
 
 
-def decoder(perceptual: str, features: str) -> DecoderConfig:
-    """50,000 steps of 4096 crops of 256^2 (here 16 a GPU, 128 GPUs, accumulated twice).
-
-    ``perceptual`` and ``features``: folders of LPIPS and DINOv2.
-    """
+def decoder() -> DecoderConfig:
+    """50,000 steps of 4096 crops of 256^2: here 16 a GPU, on 128 GPUs, accumulated twice."""
     crops = CropConfig(sizes=((256, 256),), pixels=16 * 256**2)
     optim = OptimConfig(lr=6e-4, schedule="constant", warmup=0.1, weight_decay=1e-4)
     return DecoderConfig(
         data=ImageDataConfig(sources=_TRAIN, validation=_HELD_OUT, crops=crops, workers=8),
         loop=LoopConfig(steps=50_000, optim=optim, accumulate=2, ema=0.9999, keep_every=10_000),
-        perceptual=perceptual,
-        features=features,
+        perceptual="LPIPS",  # folders
+        features="DINOV2",
     )

@@ -14,6 +14,9 @@ It is written under a temporary name and renamed when all processes are done, so
 that name is whole. Tensors are whole as well, however many processes shard them, so a run may go
 on with more or fewer of them. accelerate's own ``save_state`` would write frozen parameters, and
 it gives up random states that it cannot load without a word.
+
+With DeepSpeed, weights and optimizer are in ``deepspeed/`` in its own format, which it reads with
+pickle: resume such a run only where you trust the folder.
 """
 
 import json

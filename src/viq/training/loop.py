@@ -134,13 +134,11 @@ class _Run:
         # Parameters are moved and sharded in their places, so the stage itself stays at hand.
         objective, optimizer = Objective(stage), adamw(stage, config.optim)
         self.model, self.optimizer = processes.prepare(objective, optimizer, config.optim.clip_norm)
-        self.ema = (
-            Ema([p for p in stage.parameters() if p.requires_grad], config.ema)
-            if config.ema is not None
-            else None
-        )
-        if self.ema and processes.has_deepspeed:
-            raise InputError("a moving average (ema) does not go with DeepSpeed; FSDP can have it")
+        self.ema: Ema | None = None
+        if config.ema is not None:
+            if processes.has_deepspeed:
+                raise InputError("a moving average (ema) does not go with DeepSpeed; FSDP has it")
+            self.ema = Ema([p for p in stage.parameters() if p.requires_grad], config.ema)
 
         self.checkpoints = Checkpoints(
             folder / "checkpoints", processes, keep=config.keep, keep_every=config.keep_every
@@ -148,7 +146,6 @@ class _Run:
         self.step = 0
         self.saved: Path | None = None  # the last good checkpoint
         self.saved_at = time.monotonic()
-        self.evaluated_at: int | None = None
         self.is_stopping = self.wants_save = False
         self.wish = StopWish()
         found = self.checkpoints.newest() if resume else None
@@ -191,8 +188,6 @@ class _Run:
                     self._save_if_due()
                     if self.is_stopping and self.step < self.steps:
                         raise StoppedError(self._farewell())
-            if self.evaluated_at != self.step:
-                self._evaluate()
             self._export()
         except TrainingError as error:
             where = f"the last good checkpoint is {self.saved}" if self.saved else "none was saved"
@@ -219,13 +214,13 @@ class _Run:
         start = time.monotonic()
         config, processes = self.config, self.processes
         batches = [processes.send(batch) for batch in data.batches]
-        counts, sizes = step_tally = tally(self.stage, batches, processes)
-        factors = step_tally.factors(self.stage.weights, processes.count)
+        held = tally(self.stage, batches, processes)
+        factors = held.factors(self.stage.weights, processes.count)
         rate = learning_rate(self.step, self.steps, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
 
-        parts: dict[str, Any] = dict.fromkeys(counts, 0.0)
+        parts: dict[str, Any] = dict.fromkeys(held.counts, 0.0)
         for index, batch in enumerate(batches):
             is_last = index + 1 == len(batches)
             with nullcontext() if is_last else processes.accumulating(self.model):
@@ -242,7 +237,7 @@ class _Run:
         wishes = [float(self.wish.is_set), float(processes.is_first and self._is_time_to_save())]
         *values, stop, save, errors = processes.add_up([*parts.values(), *wishes, data.errors])
         summed = dict(zip(parts, values, strict=True))
-        losses = {k: v / counts[k] for k, v in summed.items() if counts[k]}
+        losses = {k: v / held.counts[k] for k, v in summed.items() if held.counts[k]}
         loss = sum(w * losses[k] for k, w in self.stage.weights.items() if k in losses)
         self.guard.check(self.step + 1, losses, loss, norm)
         self.optimizer.step()
@@ -254,7 +249,9 @@ class _Run:
         self.is_stopping = stop > 0
         self.wants_save |= save > 0
         seconds = time.monotonic() - start + data.waited
-        self.window.add(summed, counts, sizes, loss=loss, seconds=seconds, waited=data.waited)
+        self.window.add(
+            summed, held.counts, held.sizes, loss=loss, seconds=seconds, waited=data.waited
+        )
         progress.update()
         if self.step == 1 or self._every(config.log_steps):
             rates = {f"lr/{g['name']}": g["lr"] for g in self.optimizer.param_groups}
@@ -274,7 +271,6 @@ class _Run:
         with self._averaged(), self._looking():
             evaluation = self.stage.evaluate()
         self.journal.show(self.step, evaluation)
-        self.evaluated_at = self.step
 
     def _export(self) -> None:
         self.stage.eval()

@@ -93,8 +93,8 @@ def tally(stage: Stage, batches: Sequence[Any], processes: Processes) -> Tally:
             if total and not all(row[name] for row in counts):
                 raise InputError(
                     f"a batch of process {processes.index} has nothing for loss {name!r}, and"
-                    " others have; with FSDP, ZeRO 2 or ZeRO 3 every batch needs some (DDP and"
-                    " ZeRO 1 do not)"
+                    " others have; with FSDP and ZeRO 2 every batch needs some, with DDP and"
+                    " ZeRO 1 not"
                 )
     split = len(counts[0])
     return Tally(

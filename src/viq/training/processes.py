@@ -3,12 +3,12 @@
 Which it is, and on what device, is accelerate's own configuration: ``accelerate config``, the
 flags of ``accelerate launch``, or what ``torchrun`` sets.
 
-FSDP and ZeRO 2 and 3 match what processes exchange by its order alone, so all must use the same
-modules in each micro-batch: with them, every batch needs an image. DDP and ZeRO 1 need not care.
+FSDP and ZeRO 2 match what processes exchange by its order alone, so all must use the same modules
+in each micro-batch: with them, every batch needs an image. DDP and ZeRO 1 need not care.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -36,8 +36,9 @@ class Processes:
         if kind == DistributedType.FSDP and not self.accelerator.is_fsdp2:
             raise InputError("FSDP version 1 is not supported; set fsdp_version: 2 in its config")
         stage = self.accelerator.state.deepspeed_plugin.zero_stage if self.has_deepspeed else 0
-        self.zero_stage: int = stage
-        self.are_alike = kind == DistributedType.FSDP or stage >= 2  # see above
+        if stage == 3:
+            raise InputError("ZeRO 3 is not supported; FSDP (fsdp_version: 2) shards as much")
+        self.are_alike = kind == DistributedType.FSDP or stage == 2  # see above
         self.device: torch.device = self.accelerator.device
         is_one_of_many = distributed.is_initialized()
         self.index = distributed.get_rank() if is_one_of_many else 0
@@ -105,8 +106,7 @@ class Processes:
         sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for module in sharded:
             module.unshard()
-        with self._gathered_by_zero(model):
-            yield
+        yield
         for module in sharded:
             module.reshard()
 
@@ -130,20 +130,9 @@ class Processes:
                         whole[parameter] = nn.Parameter(values, requires_grad=False)
         for parameters, name, parameter in sharded:
             parameters[name] = whole[parameter]
-        with self._gathered_by_zero(model):
-            yield
+        yield
         for parameters, name, parameter in sharded:
             parameters[name] = parameter
-
-    def _gathered_by_zero(self, model: nn.Module) -> AbstractContextManager[Any]:
-        if self.zero_stage < 3:
-            return nullcontext()
-        import deepspeed  # type: ignore[import-not-found]
-
-        context: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
-            list(model.parameters())
-        )
-        return context
 
     def close(self) -> None:
         """Leaves the others."""

@@ -34,10 +34,11 @@ from viq.external.sentence import (
     load_sentence_encoder,
     load_text_tokenizer,
 )
-from viq.image import patchify, to_image
+from viq.image import patchify, to_image, to_range
 from viq.image.sheet import Cell, Row, sheet
 from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
 from viq.model.layers import gradient_checkpointing
+from viq.model.network import keep_scale
 from viq.model.packing import Packing
 from viq.model.text_tower import TextTower, TextTowerConfig
 from viq.training.loop import LoopConfig
@@ -111,7 +112,7 @@ class ContrastStage(Stage):
         self.encoder = Encoder(config.encoder)
         self.pool = AttentionPool(config.pool)
         for part in (self.encoder, self.pool):
-            _initialise(part)
+            keep_scale(part)
         width = config.pool.width
         self.text_tower: TextTower | None = None
         self.sentence: Frozen | None = None
@@ -157,7 +158,7 @@ class ContrastStage(Stage):
         gradient_checkpointing(self, True)
 
     def forward(self, batch: PairBatch) -> Losses:
-        images = batch.images.to(torch.float32).div(127.5).sub(1)
+        images = to_range(batch.images)
         tokens = self.pooled(images)
         texts = self.embed(batch.captions)
         logits = self.log_scale.exp() * similarities(tokens, texts) + self.bias
@@ -197,7 +198,7 @@ class ContrastStage(Stage):
         """
         device = self.bias.device
         captions = list(dict.fromkeys(self.validation.captions))  # two images may share one
-        images = self.validation.images.to(torch.float32).div(127.5).sub(1)
+        images = to_range(self.validation.images)
         tokens = torch.cat([self.pooled(part.to(device)) for part in images.split(_AT_ONCE)])
         starts = range(0, len(captions), _AT_ONCE)
         texts = torch.cat([self.embed(captions[i : i + _AT_ONCE]) for i in starts])
@@ -259,21 +260,6 @@ def build(config: ContrastConfig, inputs: Inputs, validation: PairBatch) -> Cont
         sentence=load_sentence_encoder(config.sentence) if config.text == "sentence" else None,
         features=load_features(config.features) if config.features_weight else None,
     )
-
-
-def _initialise(part: nn.Module) -> None:
-    """As ``Network`` starts an encoder: maps keep the scale, and blocks' branches start small.
-
-    With 1,536 pairs of 64 x 64 pixels it learnt clearly sooner than from torch's own start.
-    """
-    for name, module in part.named_modules():
-        if isinstance(module, nn.Linear):
-            last = name.rpartition(".")[2]
-            std = module.in_features**-0.5 * (1.6 if last == "fc2" else 1.0)  # 1.6: after GELU
-            if name.startswith("blocks."):
-                std *= 0.2 if last in ("proj", "fc2") else 1.0
-            nn.init.normal_(module.weight, std=std)
-            nn.init.zeros_(module.bias)
 
 
 def as_bytes(captions: Sequence[str]) -> list[list[int]]:

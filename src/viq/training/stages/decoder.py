@@ -28,7 +28,7 @@ from viq.errors import InputError, ModelError
 from viq.external.features import Features, load_features
 from viq.external.perceptual import HED, Perceptual, load_perceptual
 from viq.external.vae import Vae, load_vae
-from viq.image import patchify, to_image
+from viq.image import patchify, to_image, to_range
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr, ssim
 from viq.model.discriminator import (
@@ -156,7 +156,7 @@ class DecoderStage(Stage):
         gradient_checkpointing(self.latent_head, True)
 
     def forward(self, batch: CropBatch) -> Losses:
-        images = to_unit(batch.images)
+        images = to_range(batch.images)
         embedded, packing = self._embed(images)
         rows = self.latent_head.to_rows(embedded, packing)
         posteriors = self.latent_head.to_posteriors(rows, packing)
@@ -198,7 +198,7 @@ class DecoderStage(Stage):
         qualities: dict[str, list[float]] = {"eval_psnr": [], "eval_ssim": []}
         rows: list[Row] = []
         for crops in self.validation.split(_AT_ONCE):
-            images = to_unit(crops.to(device))
+            images = to_range(crops.to(device))
             decoded = self.reconstruct(images)
             if self.perceptual is not None:
                 name = "eval_hed" if self.config.perceptual == HED else "eval_lpips"
@@ -322,8 +322,3 @@ def decoder_parameters(vae: Vae) -> list[nn.Parameter]:
         for name, parameter in vae.autoencoder.named_parameters()
         if name.startswith(("post_quant_conv.", "decoder.")) and ".time_conv." not in name
     ]
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) to float32 in [-1, 1]."""
-    return images.to(torch.float32).div(127.5).sub(1)

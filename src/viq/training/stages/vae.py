@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from viq.data.config import ImageDataConfig
 from viq.data.crops import CropBatch
 from viq.external.vae import small_vae
-from viq.image import to_image
+from viq.image import to_image, to_range
 from viq.image.sheet import Cell, Row, sheet
 from viq.training.loop import LoopConfig
 from viq.training.stage import Evaluation, Inputs, Losses, Stage
@@ -92,8 +92,7 @@ def build(config: VaeConfig, inputs: Inputs, validation: Tensor) -> VaeStage:  #
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to float32 in [-1, 1], channels last."""
-    pixels = images.to(torch.float32).div(127.5).sub(1)
-    return pixels.contiguous(memory_format=torch.channels_last)
+    return to_range(images).contiguous(memory_format=torch.channels_last)
 
 
 def squared_errors(found: Tensor, wanted: Tensor) -> Tensor:
