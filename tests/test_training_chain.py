@@ -4,10 +4,13 @@ import json
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 import viq
 from viq.checkpoint import load_vision_tower
 from viq.cli.main import main
+from viq.recipes import RECIPES
+from viq.training.optim import learning_rate
 
 CHAIN = ("vae", "contrast", "align", "proximal", "quantize", "decoder")
 STARTS = {"align": "contrast", "proximal": "align", "quantize": "proximal", "decoder": "quantize"}
@@ -45,6 +48,32 @@ def test_the_language_model_answers_beside_the_right_answers(runs):
     for stage in ("align", "proximal", "quantize"):
         (answers,) = (runs / stage / "samples").glob("*.md")
         assert answers.read_text().startswith("| question | right answer | answer |")
+
+
+@pytest.mark.parametrize("stage", ["align", "proximal", "quantize"])
+def test_groups_weights_and_what_is_frozen_are_the_recipes(runs, stage):
+    config = RECIPES["debug"].stages[stage]()
+    lines = [line for line in log_of(runs / stage) if "grad_norm" in line]
+    scales = config.loop.optim.lr_scale
+    groups = {"projector", "lm", "carried"} | ({"new"} if stage != "align" else set())
+    for number, line in enumerate(lines):
+        rate = learning_rate(number, len(lines), config.loop.optim)
+        found = {k.removeprefix("lr/"): v for k, v in line.items() if k.startswith("lr/")}
+        assert found == pytest.approx({group: rate * scales.get(group, 1) for group in groups})
+        weights = {"text": 1.0, "distil": 10.0, "recon": 1.0 if stage != "align" else 0.0}
+        total = sum(weight * line.get(name, 0.0) for name, weight in weights.items())
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+    (checkpoint,) = (runs / stage / "checkpoints").iterdir()
+    with safe_open(checkpoint / "weights.safetensors", "pt") as file:
+        names = set(file.keys())
+    of_lm = {name for name in names if name.startswith("mllm.lm.")}
+    assert of_lm
+    assert all("lora_" in name for name in of_lm)  # the language model itself is frozen
+    assert {name.split(".")[0] for name in names} == {"network", "mllm"}  # no teacher, no VAE
+    parts = {name.split(".")[1] for name in names if name.startswith("network.")}
+    later = {"head", "embedder", "latent_head"} if stage != "align" else set()
+    assert parts == {"encoder", "pool"} | later
 
 
 def test_codes_are_watched(runs):

@@ -19,7 +19,7 @@ def lines(folder):
 
 
 def journal(folder, **settings):
-    return Journal(folder, writes=True, **settings)
+    return Journal(folder, **settings)
 
 
 def test_a_line_has_step_time_and_figures(tmp_path):
@@ -59,11 +59,28 @@ def test_a_run_from_the_beginning_cuts_all(tmp_path):
 
 
 def test_processes_other_than_the_first_write_nothing(tmp_path):
-    log = Journal(tmp_path, writes=False)
+    log = Journal(tmp_path, process=1)
     log.log(1, {"loss": 1.0})
     log.show(1, Evaluation({"eval": 1.0}, {"a": Image.new("RGB", (2, 2))}, "text"))
     log.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_that_could_not_be_used_are_named_and_cut_like_the_log(tmp_path):
+    for process in (0, 1):
+        log = Journal(tmp_path, process=process)
+        log.report(1, [])
+        assert not (tmp_path / f"errors-0000{process}.jsonl").exists()
+        errors = [("photos/7", "is empty")]
+        log.report(2, errors)
+        assert errors == []  # so that none is written twice
+        log.report(5, [("photos/9", "is no picture")])
+        log.close()
+        lines = (tmp_path / f"errors-0000{process}.jsonl").read_text().splitlines()
+        assert json.loads(lines[0]) == {"step": 2, "id": "photos/7", "reason": "is empty"}
+        assert len(lines) == 2
+        Journal(tmp_path, process=process, step=3).close()
+        assert len((tmp_path / f"errors-0000{process}.jsonl").read_text().splitlines()) == 1
 
 
 def test_an_evaluation_is_a_line_pictures_and_a_text(tmp_path):

@@ -72,7 +72,9 @@ class TrainingData(Protocol):
     """What the training loop asks of its data."""
 
     steps: int | None  # all of the run's; None for no end
-    errors: list[tuple[str, str]]  # (id, reason) of samples that could not be used, the first ones
+    errors: list[
+        tuple[str, str]
+    ]  # (id, reason) of samples that could not be used; read and empty it
 
     def __iter__(self) -> Iterator[Step]:
         """Steps from the present position on."""

@@ -65,10 +65,10 @@ _SHAPE = Shape(
 _ADAPTER = AdapterConfig(rank=2, alpha=2, dropout=0.0, dora=False)
 
 
-def _loop(steps: int | None = None) -> LoopConfig:
+def _loop(steps: int | None = None, **lr_scale: float) -> LoopConfig:
     return LoopConfig(
         steps=steps,
-        optim=OptimConfig(lr=1e-3, warmup=0.0),
+        optim=OptimConfig(lr=1e-3, lr_scale=lr_scale, warmup=0.0),
         dtype="float32",
         log_steps=1,
         eval_steps=100,
@@ -99,7 +99,13 @@ def align() -> AlignConfig:
 
 def proximal() -> ProximalConfig:
     """viq train proximal --recipe debug --start ALIGN --vae VAE --out RUN"""
-    return ProximalConfig(data=_TEXT, loop=_loop(), adapter=_ADAPTER, shape=_SHAPE, bottleneck=8)
+    return ProximalConfig(
+        data=_TEXT,
+        loop=_loop(carried=0.5, lm=0.25),
+        adapter=_ADAPTER,
+        shape=_SHAPE,
+        bottleneck=8,
+    )
 
 
 def quantize() -> QuantizeConfig:

@@ -1,7 +1,8 @@
 """What a run tells of itself: ``log.jsonl``, TensorBoard, pictures, and W&B where asked.
 
-Only the first process writes. ``log.jsonl`` has one JSON object a line; ``step`` and ``time`` are
-in all of them, and an evaluation has a line of its own.
+Only the first process writes, but for ``errors-00000.jsonl``, in which each process names the
+samples that it could not use. ``log.jsonl`` has one JSON object a line; ``step`` and ``time`` are in
+all of them, and an evaluation has a line of its own.
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Journal:
         self,
         folder: Path,
         *,
-        writes: bool,
+        process: int = 0,
         step: int = -1,
         wandb: bool = False,
         run: Mapping[str, Any] | None = None,
@@ -84,11 +85,13 @@ class Journal:
         Raises:
             InputError: W&B is asked for but not installed.
         """
-        self.folder, self.writes = folder, writes
+        self.folder, self.writes = folder, process == 0
         self._log = folder / "log.jsonl"
+        self._errors = folder / f"errors-{process:05d}.jsonl"
+        _cut(self._errors, step)
         self._board: Any = None
         self._wandb: Any = None
-        if not writes:
+        if not self.writes:
             return
         _cut(self._log, step)
         from torch.utils.tensorboard import SummaryWriter
@@ -103,13 +106,17 @@ class Journal:
             return
         # JSON has no infinity: a perfect picture's PSNR is null
         plain = {k: v if math.isfinite(v) else None for k, v in figures.items()}
-        line = json.dumps({"step": step, "time": round(time.time(), 1), **plain})
-        with self._log.open("a") as file:
-            file.write(line + "\n")
+        _append(self._log, [{"step": step, "time": round(time.time(), 1), **plain}])
         for name, value in figures.items():
             self._board.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(dict(figures), step=step)
+
+    def report(self, step: int, errors: list[tuple[str, str]]) -> None:
+        """Writes samples that could not be used, as (id, reason), and empties the list."""
+        if errors:
+            _append(self._errors, [{"step": step, "id": id, "reason": why} for id, why in errors])
+            errors.clear()
 
     def show(self, step: int, evaluation: Evaluation) -> None:
         """Writes an evaluation's line, pictures and text."""
@@ -159,6 +166,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(data)
     temporary.replace(path)
+
+
+def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _cut(path: Path, step: int) -> None:

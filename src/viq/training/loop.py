@@ -166,7 +166,7 @@ class _Run:
             write_atomically(folder / "run.json", json.dumps(document, indent=2).encode())
         self.journal = Journal(
             folder,
-            writes=processes.is_first,
+            process=processes.index,
             step=self.step if found else -1,
             wandb=config.wandb,
             run=about,
@@ -246,6 +246,7 @@ class _Run:
             self.ema.update(self.step)
 
         self.step += 1
+        self.journal.report(self.step, self.data.errors)
         self.is_stopping = stop > 0
         self.wants_save |= save > 0
         seconds = time.monotonic() - start + data.waited
