@@ -115,9 +115,12 @@ def test_a_logged_loss_has_no_part_in_the_gradient(toys):
 
 
 def test_where_processes_must_be_alike_a_batch_without_images_is_refused(toys):
-    processes = SimpleNamespace(are_alike=True, index=1, add_up=lambda values: [7.0] * len(values))
+    # Of two processes the other one has an image.
+    processes = SimpleNamespace(
+        are_alike=True, count=2, add_up=lambda values: [value + 1 for value in values]
+    )
     batch = toys.ToyBatch(tokens=torch.ones(2, 4), images=torch.ones(0, 4))
-    message = "a batch of process 1 has nothing for loss 'image', and others have; with FSDP"
+    message = "a batch of one process has nothing for loss 'image', and others have; with FSDP"
     with pytest.raises(InputError, match=message):
         tally(toys.new_stage(), [batch], processes)
 

@@ -120,6 +120,17 @@ def test_what_must_not_change_is_named_with_both_values(run, changes, message):
         run(steps=4, resume=True, **changes)
 
 
+def test_other_data_does_not_go_on_but_other_workers_do(run):
+    def asked(seed, workers):
+        data = {"seed": seed, "workers": workers, "phases": [{"area": 64, "tokens": 10 * seed}]}
+        return {"config": {"data": data}}
+
+    run(steps=2, about=asked(0, 0))
+    with pytest.raises(InputError, match=r"made with data\.seed 0, but this is 1"):
+        run(steps=4, resume=True, about=asked(1, 0))
+    run(steps=4, resume=True, about=asked(0, 2))
+
+
 def test_another_stage_does_not_go_on(run, toys):
     run(steps=2)
     other = type("OtherStage", (toys.ToyStage,), {})()

@@ -2,8 +2,12 @@
 
 import argparse
 import difflib
+import re
+import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import redirect_stderr
+from dataclasses import fields, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--recipe", default="nano", help="its name (default: nano)")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--start", metavar="RUN", help="run of the stage before, or a saved model")
     parser.add_argument("--data", metavar="PATH", help="the data set: folder, Parquet, JSON, tar")
     parser.add_argument("--teacher", metavar="DIR", help="frozen start model, a vision tower")
@@ -59,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = _recipe(args.recipe)
     config = _config(args, recipe)
+    _quieten()
     names = ("data", "start", "teacher", "vae", "lm")
     inputs = with_inputs_of_start(
         Inputs(**{name: _absolute(getattr(args, name)) for name in names})
@@ -67,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         inputs = replace(inputs, lm=recipe.lm)
     if args.dry_run:
         print(plan(args.stage, config, inputs))
+    elif args.out is None:
+        raise InputError("the run's folder is missing: give --out")
     else:
         launch(args.stage, config, inputs, args.out, resume=args.resume)
     return 0
@@ -85,6 +92,16 @@ def _check_installed() -> None:
             raise InputError(f"training needs {name}: pip install 'viq[train]'")
 
 
+def _quieten() -> None:
+    """Leaves out what libraries say of themselves: of loading two files, of peft's own calls."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+
+
 def _recipe(name: str) -> Any:
     from viq.recipes import RECIPES
 
@@ -100,9 +117,57 @@ def _config(args: argparse.Namespace, recipe: Any) -> Any:
     if args.stage not in recipe.stages:
         there = ", ".join(recipe.stages)
         raise InputError(f"recipe {args.recipe} has no stage {args.stage}; there are: {there}")
-    default = recipe.stages[args.stage]()
-    overrides = ["--help"] if args.help_fields else args.overrides
-    return tyro.cli(type(default), default=default, args=overrides, prog="viq train")
+    default, overrides = _without(recipe.stages[args.stage](), args.overrides)
+    said = StringIO()
+    try:
+        with redirect_stderr(sys.stderr if args.help_fields else said):
+            return tyro.cli(
+                type(default),
+                default=default,
+                args=["--help"] if args.help_fields else overrides,
+                prog="viq train",
+                config=(tyro.conf.AvoidSubcommands,),  # what may be None has plain flags, too
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        known = [f"--{name.replace('_', '-')}" for name in vars(args)]
+        raise InputError(f"{_in_one_line(said.getvalue(), known)} (see --help-fields)") from exit
+
+
+def _without(config: Any, overrides: list[str]) -> tuple[Any, list[str]]:
+    """The config without the parts that ``--PART none`` leaves out, and all other overrides."""
+    rest = list(overrides)
+    for name in (f.name for f in fields(config) if str(f.type).endswith("| None")):
+        flag = f"--{name.replace('_', '-')}"
+        for at in range(len(rest) - 1):
+            if rest[at] == flag and rest[at + 1].lower() == "none":
+                config = replace(config, **{name: None})
+                del rest[at : at + 2]
+                break
+    return config, rest
+
+
+def _in_one_line(box: str, known: Iterable[str]) -> str:
+    """tyro's message without its frame and title, and the nearest flag that it suggests."""
+    rows = [line.strip("\u2502| ") for line in box.splitlines()]
+    is_rule = [row[:1] in ("\u256d", "\u2570") or not re.search(r"\w", row) for row in rows]
+    blocks: list[list[str]] = [[]]
+    for row, rule in zip(rows, is_rule, strict=True):
+        if not rule:
+            blocks[-1].append(row)
+        elif blocks[-1]:
+            blocks.append([])
+    if "\u256d" not in box:  # in plain letters the title is a row, not part of the frame
+        del blocks[0]
+    message = " ".join(blocks[0]).rstrip(".")
+    if "Unrecognized options" in message:
+        message = message.replace("Unrecognized options", "unknown arguments")
+        meant = [row.split()[0] for block in blocks[1:] for row in block if row.startswith("--")]
+        wrong = next((word.strip(",") for word in message.split() if word.startswith("--")), "")
+        meant = meant or difflib.get_close_matches(wrong, list(known), n=1)
+        message += f"; did you mean {meant[0]}?" if meant else ""
+    return message
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 import io
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from viq.errors import ImageError
 from viq.image.load import FORMATS, Picture
@@ -20,5 +20,8 @@ def as_picture(image: Picture | bytes, name: str) -> Picture:
     formats = [format for format in FORMATS if format in Image.OPEN]
     try:
         return Image.open(io.BytesIO(image), formats=formats)
+    except UnidentifiedImageError as error:  # whose own message is of a place in memory
+        what = f"not a readable image ({len(image)} bytes): none of the formats that are read"
+        raise ImageError(what, name) from error
     except Exception as error:  # damaged data make Pillow raise nearly anything
         raise ImageError(f"not a readable image ({len(image)} bytes): {error}", name) from error

@@ -85,7 +85,7 @@ class LlavaSource(RowSource):
         where = f"{self.path}: line {line}, sample {self._id(None, row)}"
         try:
             sample = json.loads(text.decode())
-        except ValueError as error:  # not JSON, or not UTF-8
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deep
             raise InputError(f"is not JSON ({error})", where) from error
         if not isinstance(sample, dict):
             raise InputError(f"is a {type(sample).__name__}, not an object", where)
@@ -130,6 +130,8 @@ def _places_in_list(data: bytes, start: int, path: Path) -> Iterator[tuple[int, 
             at = end
     except json.JSONDecodeError as error:
         raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", path) from error
+    except RecursionError as error:
+        raise InputError(f"line {line}: is nested too deep to be read", path) from error
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:

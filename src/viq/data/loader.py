@@ -134,6 +134,7 @@ class Loader:
             raise ValueError(f"lanes are {lanes}, but there are lanes 0 to {lanes_total - 1}.")
         self.steps = steps
         self.errors: list[tuple[str, str]] = []
+        self._named: set[str] = set()  # in the program's own log
         self._reader = _Reader(sources, draws, assembler().prepare)
         self._assembler = assembler
         self._workers = workers
@@ -210,7 +211,10 @@ class Loader:
         return lambda draw: pool.submit(draw).result
 
     def _report(self, failure: Failure) -> None:
-        log.warning("%s is left out: %s", failure.id, failure.reason)
+        if failure.id not in self._named:  # it comes again in every epoch
+            log.warning("%s is left out: %s", failure.id, failure.reason)
+        if len(self._named) < MAX_ERRORS:
+            self._named.add(failure.id)
         if len(self.errors) < MAX_ERRORS:
             self.errors.append((failure.id, failure.reason))
 

@@ -16,7 +16,7 @@ from viq.data.batch import IGNORED, Batch, image_tokens
 from viq.data.chat import encode_chat, truncate
 from viq.data.config import PhaseConfig
 from viq.data.images import as_picture
-from viq.data.sample import Sample
+from viq.data.sample import Sample, usable
 from viq.errors import InputError
 from viq.image import ImageConfig, patchify, prepare
 from viq.model.packing import Packing
@@ -133,8 +133,14 @@ class TextPacking:
                 )
 
     def pack_one(self, samples: Sequence[Sample]) -> Batch:
-        """One batch of exactly these samples, however long, without filling: for evaluation."""
-        items = [self.prepare(sample, draw) for draw, sample in enumerate(samples)]
+        """One batch of these samples, however long, without filling: for evaluation.
+
+        Those that cannot be used are reported and left out.
+
+        Raises:
+            InputError: none can be used.
+        """
+        items = usable(self.prepare, samples)
         return self._batch(items, sum(len(item.input_ids) for item in items))
 
     def _batch(self, items: Sequence[TextItem], length: int) -> Batch:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from viq.data.crops import stacked
 from viq.data.images import as_picture
-from viq.data.sample import Message, Sample
+from viq.data.sample import Message, Sample, usable
 from viq.errors import InputError
 from viq.image import load_image
 
@@ -114,14 +114,19 @@ class Pairs:
 def whole_pairs(samples: Sequence[Sample], side: int) -> PairBatch:
     """All of these samples in one batch, nothing cut: for evaluation.
 
+    Those that cannot be used are reported and left out.
+
     Raises:
-        InputError: one cannot be used; names it.
+        InputError: none can be used.
     """
-    items = []
-    for draw, sample in enumerate(samples):
+
+    def prepare(sample: Sample, draw: int) -> PairItem:
         picture = _image(sample)
         pixels = squashed(picture, side, (0, 0, *picture.size))
-        items.append(PairItem(sample=sample.id, draw=draw, pixels=pixels, caption=caption(sample)))
+        return PairItem(sample=sample.id, draw=draw, pixels=pixels, caption=caption(sample))
+
+    if not (items := usable(prepare, samples)):
+        raise InputError("there is no sample to evaluate on; give validation data that can be read")
     return _batch(items)
 
 

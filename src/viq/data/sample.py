@@ -1,10 +1,16 @@
 """One sample of any source: an id, images, and a conversation about them."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from viq.errors import InputError, ViQError
 from viq.image.load import Picture
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Message = Mapping[str, Any]
 """As transformers' chat templates take it: {"role": ..., "content": [parts]}.
@@ -45,3 +51,21 @@ def caption_sample(id: str, image: Picture | bytes, question: str, caption: str)
     answer = ({"type": "text", "text": caption},)
     messages = ({"role": "user", "content": content}, {"role": "assistant", "content": answer})
     return Sample(id=id, images=(image,), messages=messages)
+
+
+def usable(prepare: Callable[[Sample, int], T], samples: Sequence[Sample]) -> list[T]:
+    """What ``prepare`` makes of samples to evaluate on; those that it refuses are reported.
+
+    Raises:
+        InputError: it refuses all of them.
+    """
+    items, error = [], None
+    for number, sample in enumerate(samples):
+        try:
+            items.append(prepare(sample, number))
+        except ViQError as refused:
+            log.warning("left out of the evaluation: %s", refused)
+            error = refused
+    if error is not None and not items:
+        raise InputError(f"no sample to evaluate on can be used; of the last one: {error}")
+    return items

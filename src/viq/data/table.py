@@ -118,7 +118,7 @@ def _turns(value: object, where: str) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"its conversation is not JSON ({error})", where) from error
 
 
@@ -126,16 +126,20 @@ def _open(path: Path, files: Sequence[Path], kind: str) -> "Dataset":
     """The files as one table, whose rows come as they are stored."""
     import datasets
 
-    for file in files:  # datasets does not say which one is damaged
+    filled = []
+    for file in files:  # datasets does not say which one is damaged, and stops at an empty one
         try:
-            if kind == "parquet":
-                pq.read_schema(file)
-            else:
+            if kind == "webdataset":
                 tarfile.open(file).close()
+            elif not pq.read_metadata(file).num_rows:
+                continue
+            filled.append(file)
         except (OSError, pa.ArrowException, tarfile.TarError) as error:
             raise InputError(f"not a readable {_NAMES[kind]} file ({error})", file) from error
+    if not filled:
+        raise InputError("holds no samples: there are no rows", path)
     # Without escapes, brackets in a path would be a pattern, and the file silently not found.
-    names = [glob.escape(str(file.absolute())) for file in files]
+    names = [glob.escape(str(file.absolute())) for file in filled]
     try:
         table = datasets.load_dataset(kind, data_files={"train": names}, split="train")
     except Exception as error:  # damaged data make its readers raise nearly anything

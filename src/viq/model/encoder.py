@@ -96,8 +96,12 @@ class AttentionPool(nn.Module):
         query = self.q(self.latent).unflatten(-1, (heads, -1)).transpose(0, 1)  # (A, 1, D)
         key_values = self.kv(self.norm(features)).unflatten(-1, (2, heads, -1))
         pooled = []
-        for one in packing.split(key_values):
-            key, value = one.permute(1, 2, 0, 3)  # (A, rows, D) each
-            pooled.append(F.scaled_dot_product_attention(query, key, value).flatten())
-        rows = self.proj(torch.stack(pooled))
+        for start, count, length in packing.runs:
+            run = key_values[start : start + count * length].unflatten(0, (count, length))
+            # On a CPU one by one, for a batch may add in another order.
+            for few in run.split(1) if features.device.type == "cpu" else [run]:
+                key, value = few.permute(2, 0, 3, 1, 4)  # (images, A, rows, D) each
+                queries = query.expand(len(few), -1, -1, -1)
+                pooled.append(F.scaled_dot_product_attention(queries, key, value).flatten(1))
+        rows = self.proj(torch.cat(pooled))
         return rows + self.mlp(self.mlp_norm(rows))

@@ -14,6 +14,7 @@ Axes: N patches, Q code heads, C width, T width of a code token, D bottleneck, K
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -198,9 +199,12 @@ class QuantizationHead(nn.Module):
         Without levels they are (N, Q, D): the proximal representation, inside its limit, or what
         SimVQ compares with its entries.
         """
-        latents = self.project_in(self.tokens(features, packing).flatten(0, 1))
-        if self.reduce is not None:
-            latents = self.reduce(latents)
+        tokens = self.tokens(features, packing).flatten(0, 1)
+        # Not under autocast: in bfloat16 latents near a level's edge would flip.
+        with torch.autocast(tokens.device.type, enabled=False):
+            latents = self.project_in(tokens.to(self.project_in.weight.dtype))
+            if self.reduce is not None:
+                latents = self.reduce(latents)
         latents = latents.view(-1, self.config.code_heads, latents.shape[-1])
         return latents if self.quantizer else apply_limit(latents, self.config.quantizer.limit)
 

@@ -50,12 +50,16 @@ class RotaryAngles:
 
     def __call__(self, packing: Packing, like: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, (N, A, F) each, on the device and in the dtype of ``like``."""
-        angles = {size: rotary_angles(size, self.frequencies) for size in set(packing)}
-        theta = torch.cat([angles[size] for size in packing]).to(self.dtype or like.dtype)
-        # In float64 and rounded once: the float32 functions differ in the last bit between
-        # their vector and their scalar forms, and which is used depends on the threads.
-        theta = theta.to(torch.float64)
-        return theta.cos().to(like), theta.sin().to(like)
+        frequencies = self.frequencies.to(like.device, non_blocking=True)
+        # On a CPU in float64 and rounded once: the float32 functions differ in the last bit
+        # between their vector and their scalar forms, and which is used depends on the threads.
+        exact = torch.float64 if like.device.type == "cpu" else torch.float32
+        tables = {}
+        for size in set(packing):
+            theta = rotary_angles(size, frequencies).to(self.dtype or like.dtype).to(exact)
+            tables[size] = theta.cos().to(like), theta.sin().to(like)
+        cos, sin = zip(*(tables[size] for size in packing), strict=True)
+        return torch.cat(cos), torch.cat(sin)
 
 
 def golden_frequencies(heads: int, count: int, min_freq: float, max_freq: float) -> Tensor:
@@ -73,9 +77,9 @@ def rotary_angles(grid_size: tuple[int, int], frequencies: Tensor) -> Tensor:
 
     x runs over +-sqrt(w / h) and y over +-sqrt(h / w), ends included.
     """
-    h, w = grid_size
-    x = torch.linspace(-math.sqrt(w / h), math.sqrt(w / h), w)
-    y = torch.linspace(-math.sqrt(h / w), math.sqrt(h / w), h)
+    (h, w), device = grid_size, frequencies.device
+    x = torch.linspace(-math.sqrt(w / h), math.sqrt(w / h), w, device=device)
+    y = torch.linspace(-math.sqrt(h / w), math.sqrt(h / w), h, device=device)
     position = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 1, 1, 2)
     return (frequencies * position).sum(-1)
 

@@ -38,10 +38,20 @@ _TEXT = TextDataConfig(
     validation=_HELD_OUT,
     phases=(
         PhaseConfig(
-            area=64**2, pool=4, seq_len=512, max_patches=512, weights={"synthetic": 1}, tokens=1024
+            area=64**2,
+            pool=4,
+            seq_len=512,
+            max_patches=512,
+            weights={"synthetic": 1.0},
+            tokens=1024,
         ),
         PhaseConfig(
-            area=96**2, pool=2, seq_len=512, max_patches=512, weights={"synthetic": 1}, tokens=1024
+            area=96**2,
+            pool=2,
+            seq_len=512,
+            max_patches=512,
+            weights={"synthetic": 1.0},
+            tokens=1024,
         ),
     ),
     workers=0,

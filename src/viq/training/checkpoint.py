@@ -156,7 +156,11 @@ class Checkpoints:
             files["optimizer"] = _optimizer_tensors(stage, _inner(optimizer))
             files["average"] = _average_tensors(stage, ema) if ema else {}
         for name, tensors in files.items():
-            whole = {k: _whole(v) for k, v in tensors.items()}  # all processes: it may gather
+            whole = {}
+            for key, tensor in tensors.items():
+                gathered = _gathered(tensor)  # by all processes
+                if self.processes.is_first:
+                    whole[key] = gathered.detach().to("cpu", copy=True).contiguous()
             if self.processes.is_first:
                 save_file(whole, temporary / f"{name}.safetensors")
         number = f"{self.processes.index:05d}"
@@ -265,11 +269,9 @@ def _average_tensors(stage: Stage, ema: Ema) -> dict[str, Tensor]:
     return {name: a for (name, _), a in zip(_trained(stage), averages, strict=True)}
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, with the shards of other processes."""
-    if isinstance(tensor, DTensor):
-        tensor = tensor.full_tensor()
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _gathered(tensor: Tensor) -> Tensor:
+    """With the shards of other processes."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _like(value: Tensor, model: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class Guard:
                 what = "gradient" if name == "gradient" else f"loss {name!r}"
                 raise TrainingError(f"the {what} is {value} at step {step}")
         median = statistics.median(self.recent) if self.recent else math.inf
-        if total > self.ratio * max(median, _FLOOR):
+        if total > self.ratio * max(abs(median), _FLOOR):
             self.bad_steps += 1
         else:
             self.bad_steps = 0

@@ -11,10 +11,10 @@ from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
 from viq.data.images import as_picture
 from viq.data.packing import TextPacking
-from viq.data.sample import Sample
+from viq.data.sample import Sample, usable
 from viq.errors import InputError, ModelError
 from viq.external.vae import load_vae
-from viq.image import ImageConfig, patchify, prepare
+from viq.image import ImageConfig, Prepared, patchify, prepare
 from viq.mllm.model import MultimodalConfig, MultimodalModel
 from viq.model.encoder import EncoderConfig
 from viq.model.network import PARTS, Network
@@ -161,12 +161,16 @@ def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int)
     image = ImageConfig(
         patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
     )
-    prepared = [prepare(as_picture(i, s.id), image, name=s.id) for s in samples for i in s.images]
+
+    def images_of(sample: Sample, _draw: int) -> list[Prepared]:
+        return [prepare(as_picture(i, sample.id), image, name=sample.id) for i in sample.images]
+
+    prepared = [one for images in usable(images_of, samples) for one in images]
     patches = [patchify(one.pixels, patch_size).add(1).mul(127.5).round() for one in prepared]
     none = torch.zeros(0, dtype=torch.int64)
     return Batch(
         samples=(),
-        patches=torch.cat(patches).to(torch.uint8),
+        patches=torch.cat([torch.zeros(0, 3 * patch_size**2), *patches]).to(torch.uint8),
         packing=Packing.of(one.grid_size for one in prepared),
         pool=phase.pool,
         input_ids=none,

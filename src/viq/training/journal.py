@@ -1,10 +1,11 @@
 """What a run tells of itself: ``log.jsonl``, TensorBoard, pictures, and W&B where asked.
 
 Only the first process writes, but for ``errors-00000.jsonl``, in which each process names the
-samples that it could not use. ``log.jsonl`` has one JSON object a line; ``step`` and ``time`` are in
-all of them, and an evaluation has a line of its own.
+samples that it could not use. ``log.jsonl`` has one JSON object a line; ``step`` and ``time`` are
+in all of them, and an evaluation has a line of its own.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -192,4 +193,11 @@ def _wandb_run(folder: Path, run: Mapping[str, Any]) -> Any:
         import wandb  # type: ignore[import-not-found]
     except ModuleNotFoundError as error:
         raise InputError("logging to W&B needs one more package: pip install wandb") from error
-    return wandb.init(project="viq", name=folder.name, dir=str(folder), config=dict(run))
+    return wandb.init(
+        project="viq",
+        name=folder.name,
+        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+        resume="allow",  # the same run goes on
+        dir=str(folder),
+        config=dict(run),
+    )

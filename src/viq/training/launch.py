@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from viq.data.config import DataConfig, PairDataConfig, TextDataConfig
-from viq.data.crops import centre_crops
+from viq.data.config import DataConfig, ImageDataConfig, PairDataConfig, TextDataConfig
+from viq.data.crops import CropConfig, centre_crops
 from viq.data.curriculum import held_out, image_loader, open_sources, text_loader
 from viq.data.loader import TrainingData
 from viq.data.pairs import whole_pairs
@@ -22,6 +22,7 @@ from viq.training.stage import Inputs, Stage
 
 STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
 PAIRS, CROPS, CROP_SIDE = 256, 64, 128  # of an evaluation; the side is in pixels
+PATCH = 16  # pixels on its side; no crop ends within one
 DATA = "DATA"  # stands in a recipe's sources for the run's own data
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def launch(stage_name: str, config: Any, inputs: Inputs, folder: Path, *, resume
     """Trains one stage into ``folder``.
 
     Raises:
-        InputError: an input is missing or cannot be read.
+        InputError: an input is missing or cannot be read, or settings do not go together.
         TrainingError: see ``viq.training.loop.train``.
     """
     stage, data, about = prepare(stage_name, config, inputs)
@@ -62,6 +63,11 @@ def with_inputs_of_start(inputs: Inputs) -> Inputs:
 def prepare(
     stage_name: str, config: Any, inputs: Inputs
 ) -> tuple[Stage, TrainingData, dict[str, Any]]:
+    """The stage, its data, and what ``run.json`` says of both.
+
+    Raises:
+        InputError: as in ``launch``.
+    """
     from accelerate import PartialState  # type: ignore[import-untyped]
 
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -72,16 +78,21 @@ def prepare(
         "lanes": range(first, first + accumulate),
     }
     config = replace(config, data=_placed(config.data, inputs.data))
+    if isinstance(config.data, ImageDataConfig):
+        _check_crops(config.data.crops)
     if stage_name == "align" and inputs.teacher is None:
         inputs = replace(inputs, teacher=inputs.start)  # said here for the stages that follow
     torch.manual_seed(config.loop.seed)  # before the stage draws its first weights
     build = import_module(f"viq.training.stages.{stage_name}").build
-    stage: Stage = build(config, inputs, _held_out(config.data))
     data: TrainingData
-    if isinstance(config.data, TextDataConfig):
-        data = text_loader(config.data, _tokenizer(stage, inputs), **lanes)
-    else:
-        data = image_loader(config.data, steps=config.loop.steps, **lanes)
+    try:
+        stage: Stage = build(config, inputs, _held_out(config.data))
+        if isinstance(config.data, TextDataConfig):
+            data = text_loader(config.data, _tokenizer(stage, inputs), **lanes)
+        else:
+            data = image_loader(config.data, steps=config.loop.steps, **lanes)
+    except ValueError as error:  # settings that are wrong, or do not go together
+        raise InputError(str(error)) from error
     about = {"stage": stage_name, "config": asdict(config), "inputs": asdict(inputs)}
     return stage, data, about
 
@@ -103,6 +114,15 @@ def _held_out(data: DataConfig) -> Any:
     if isinstance(data, PairDataConfig):
         return whole_pairs(held_out(sources, PAIRS), data.pairs.side)
     return torch.cat([centre_crops(s, CROP_SIDE, CROPS // len(sources)) for s in sources.values()])
+
+
+def _check_crops(crops: CropConfig) -> None:
+    for height, width in crops.sizes:
+        if height % PATCH or width % PATCH:
+            raise InputError(
+                f"crops of {height} x {width} pixels are no whole patches; give --data.crops.sizes"
+                f" in multiples of {PATCH}"
+            )
 
 
 def _placed(data: Any, where: str | None) -> Any:

@@ -126,6 +126,7 @@ class _Run:
     ) -> None:
         self.stage, self.data, self.config, self.folder = stage, data, config, folder
         self.processes = processes
+        self.data_config = about.get("config", {}).get("data", {})
         self.steps = count_steps(data, config)
         if config.checkpointing:
             _enable_checkpointing(stage)
@@ -213,8 +214,8 @@ class _Run:
         """One optimizer step."""
         start = time.monotonic()
         config, processes = self.config, self.processes
+        held = tally(self.stage, data.batches, processes)  # before they are on the device
         batches = [processes.send(batch) for batch in data.batches]
-        held = tally(self.stage, batches, processes)
         factors = held.factors(self.stage.weights, processes.count)
         rate = learning_rate(self.step, self.steps, config.optim)
         for group in self.optimizer.param_groups:
@@ -233,7 +234,8 @@ class _Run:
                 parts[name] = parts[name] + value.double()
         norm = processes.clip(self.model)
 
-        # The one read from the device in a step: what is not finite must not get into weights.
+        # The read from the device that a step cannot do without: what is not finite must not get
+        # into weights.
         wishes = [float(self.wish.is_set), float(processes.is_first and self._is_time_to_save())]
         *values, stop, save, errors = processes.add_up([*parts.values(), *wishes, data.errors])
         summed = dict(zip(parts, values, strict=True))
@@ -304,6 +306,8 @@ class _Run:
         is_due = (self.wants_save or self.is_stopping) and self.guard.is_calm
         if not is_due and self.step < self.steps:
             return
+        if not self.guard.is_calm:
+            log.warning("%s: the last loss was far above the usual", self.folder)
         state = {
             "step": self.step,
             "identity": self._identity(),
@@ -317,8 +321,9 @@ class _Run:
 
     def _go_on_from(self, found: Checkpoint) -> dict[str, Any]:
         """Puts everything but random states back; returns what the checkpoint says besides."""
+        then = found.state["identity"]
         for name, now in self._identity().items():
-            if (before := found.state["identity"][name]) != now:
+            if (before := then.get(name)) != now:
                 raise InputError(
                     f"the run was made with {name} {before!r}, but this is {now!r}; it cannot go on"
                     " so",
@@ -340,6 +345,7 @@ class _Run:
             "stage": type(self.stage).__name__,
             "lanes": self.config.accumulate * self.processes.count,
             "ema": self.config.ema is not None,
+            **_settings(self.data_config, "data"),
         }
 
     def _every(self, steps: int, step: int | None = None) -> bool:
@@ -362,6 +368,19 @@ class _Run:
             dynamic_ncols=True,
             disable=not self.processes.is_first,
         )
+
+
+def _settings(config: Any, name: str) -> dict[str, Any]:
+    """What decides which samples a step has, by full name; how long a run is may change."""
+    if name.rpartition(".")[2] in ("workers", "validation", "validation_samples", "tokens"):
+        return {}
+    if isinstance(config, Mapping):
+        pairs = [(str(key), value) for key, value in config.items()]
+    elif isinstance(config, (list, tuple)):
+        pairs = [(str(number), value) for number, value in enumerate(config)]
+    else:
+        return {name: config}
+    return {k: v for key, value in pairs for k, v in _settings(value, f"{name}.{key}").items()}
 
 
 def _enable_checkpointing(stage: Stage) -> None:

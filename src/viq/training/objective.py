@@ -87,17 +87,17 @@ def tally(stage: Stage, batches: Sequence[Any], processes: Processes) -> Tally:
             )
     totals = processes.add_up(
         [sum(row[name] for row in rows) for rows in (counts, sizes) for name in rows[0]]
+        + [float(all(row[name] for row in counts)) for name in counts[0]]
     )
+    split, rest = len(counts[0]), len(counts[0]) + len(sizes[0])
     if processes.are_alike:
-        for name, total in zip(counts[0], totals, strict=False):
-            if total and not all(row[name] for row in counts):
+        for name, total, full in zip(counts[0], totals, totals[rest:], strict=False):
+            if total and full < processes.count:  # said by all processes, or some would wait
                 raise InputError(
-                    f"a batch of process {processes.index} has nothing for loss {name!r}, and"
-                    " others have; with FSDP and ZeRO 2 every batch needs some, with DDP and"
-                    " ZeRO 1 not"
+                    f"a batch of one process has nothing for loss {name!r}, and others have; with"
+                    " FSDP and ZeRO 2 every batch needs some, with DDP and ZeRO 1 not"
                 )
-    split = len(counts[0])
     return Tally(
         dict(zip(counts[0], totals[:split], strict=True)),
-        dict(zip(sizes[0], totals[split:], strict=True)),
+        dict(zip(sizes[0], totals[split:rest], strict=True)),
     )

@@ -89,8 +89,12 @@ class Processes:
 
     def add_up(self, values: Sequence[float | Tensor]) -> list[float]:
         """Sums over all processes, in float64; together."""
-        row = [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in values]
-        total = torch.stack(row)
+        # One copy to the device for all plain numbers, one read from it for all.
+        plain = [0.0 if isinstance(v, Tensor) else float(v) for v in values]
+        total = torch.tensor(plain, dtype=torch.float64).to(self.device)
+        for place, value in enumerate(values):
+            if isinstance(value, Tensor):
+                total[place] = value
         if distributed.is_initialized():
             distributed.all_reduce(total)
         numbers: list[float] = total.tolist()

@@ -114,5 +114,30 @@ def test_what_reconstruct_exports_is_a_working_tokenizer(tmp_path):
 
 def test_reconstruct_asks_for_an_autoencoder():
     config = reconstruct.ReconstructConfig(data=DATA, loop=LOOP, network=SMALL)
-    with pytest.raises(InputError, match="stage reconstruct needs --vae"):
+    with pytest.raises(InputError, match="the autoencoder is missing: give --vae"):
         reconstruct.build(config, Inputs(), crops().images)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("new", [new_vae_stage, new_reconstruct_stage])
+def test_it_overfits_eight_crops(new):
+    """Smooth pictures: noise does not fit into the latents of a patch."""
+    torch.manual_seed(0)
+    coarse = torch.rand(8, 3, 4, 8)
+    smooth = torch.nn.functional.interpolate(coarse, (32, 64), mode="bicubic").clamp(0, 1)
+    batch = CropBatch(images=(255 * smooth).round().to(torch.uint8), samples=("",) * 8)
+    stage = new()
+    optimizer = torch.optim.AdamW(parameter_groups(stage, OptimConfig()), lr=3e-3, weight_decay=0.0)
+    errors = []
+    for step in range(300):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * (1 - step / 300)
+        sums = stage(batch).sums
+        errors.append(sums["pixel"].item())
+        total = sum(weight * sums[name] / 8 for name, weight in stage.weights.items())
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
+        optimizer.step()
+    assert errors[-1] < 0.03 * errors[0]

@@ -29,6 +29,10 @@ class AlignConfig(TextAlignedConfig):
 
     position_side: int  # patches on a side of the position grid, as large as images will be
 
+    def __post_init__(self) -> None:
+        if self.position_side < 1:
+            raise ValueError(f"position_side is {self.position_side}; it must be 1 or more.")
+
 
 class TowerNetwork(nn.Module):
     """An encoder and its pool: what there is before any codes."""

@@ -280,15 +280,14 @@ def build(config: DecoderConfig, inputs: Inputs, validation: Tensor) -> DecoderS
         InputError: no start is given.
         ModelError: a network cannot be loaded, or does not fit.
     """
-    if inputs.start is None:
-        raise InputError(
-            "the tokenizer to decode is missing: give --start, a run's folder with tokenizer/ in"
-            " it, or a saved tokenizer"
-        )
-    run = Path(inputs.start) / "tokenizer"
-    tokenizer = load(run if has(inputs.start, "tokenizer") else inputs.start)
+    folder = find(inputs.start, "tokenizer", "--start", "the tokenizer to decode")
+    tokenizer = load(folder)
     if tokenizer.config.network.head.quantizer.code_levels is None:
         raise ModelError("this tokenizer is proximal: it has no codes to decode", inputs.start)
+    if inputs.vae is None and not has(str(folder), "vae"):
+        raise InputError(
+            "this tokenizer has no VAE, whose decoder would be trained; give --vae", folder
+        )
     vae = (
         tokenizer.vae()
         if inputs.vae is None

@@ -43,6 +43,14 @@ class CodesConfig(TextAlignedConfig):
     target: Target = "vae"  # what the latent head regresses
     recon_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("bottleneck", self.bottleneck),
+            ("shape.code_heads", self.shape.code_heads),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProximalConfig(CodesConfig):

@@ -48,6 +48,11 @@ class QuantizeConfig(CodesConfig):
     nested: bool = True  # FSQ lies inside the bottleneck, else it takes its place
     principal_axes: bool = True  # FSQ begins along the axes of the start's representation
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.codebook_size is not None and self.codebook_size < 2:
+            raise ValueError(f"codebook_size is {self.codebook_size}; it must be 2 or more.")
+
 
 class QuantizeStage(CodesStage):
     """Trains the whole network with its codes."""
@@ -184,6 +189,8 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
         start = load_network(folder)
         if start.pool is None:
             raise ModelError("it has no attention pool, so no text-aligned stage made it", folder)
+        if start.config.head.quantizer.code_levels is not None:
+            raise ModelError("it has codes already; --start names a run of stage proximal", folder)
         encoder = start.config.encoder
     company = gather(
         config,
@@ -195,10 +202,16 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
     )
     stage = QuantizeStage(config, start, company)
     if config.principal_axes and isinstance(start, Network):
-        if company.validation is None:
+        if company.validation is None or not company.validation.images:
             raise InputError(
-                "principal axes are taken from validation samples, but there are none; give some,"
-                " or --no-principal-axes"
+                "principal axes are taken from the images of validation samples, but there are"
+                " none; give some, or --no-principal-axes"
+            )
+        width = start.config.head.quantizer.bottleneck
+        if config.codebook_size is None and width is not None and width < len(config.levels):
+            raise InputError(
+                f"the start's bottleneck is {width} wide, too narrow for axes of"
+                f" {len(config.levels)} levels; give fewer --levels, or --no-principal-axes"
             )
         stage.initialise_from([company.validation])
     return stage

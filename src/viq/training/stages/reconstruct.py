@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from viq.data.config import ImageDataConfig
 from viq.data.crops import CropBatch
-from viq.errors import InputError
 from viq.external.vae import Vae, load_vae
 from viq.image import ImageConfig, patchify
 from viq.model.network import Network, NetworkConfig
 from viq.model.packing import Packing
 from viq.model.presets import nano
 from viq.tokenizer import Tokenizer
+from viq.training.handover import find
 from viq.training.loop import LoopConfig
 from viq.training.stage import Evaluation, Inputs, Losses, Stage
 from viq.training.stages.vae import beside, squared_errors, to_unit, unit_psnr
@@ -134,9 +134,8 @@ def build(config: ReconstructConfig, inputs: Inputs, validation: Tensor) -> Reco
         validation: crops to evaluate on, uint8 (B, 3, H, W).
 
     Raises:
-        InputError: no autoencoder is given.
+        InputError: no autoencoder is given, or there is none.
         ModelError: it cannot be loaded.
     """
-    if inputs.vae is None:
-        raise InputError("stage reconstruct needs --vae, the folder of an autoencoder")
-    return ReconstructStage(config, load_vae(Path(inputs.vae)), validation)
+    where = find(inputs.vae, "vae", "--vae", "the autoencoder")
+    return ReconstructStage(config, load_vae(where), validation)
