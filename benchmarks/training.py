@@ -66,10 +66,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     names = ("data", "start", "teacher", "vae", "lm")
     inputs = with_inputs_of_start(Inputs(**{name: getattr(args, name) for name in names}))
-    stage, data, about = prepare(args.stage, RECIPES[args.recipe][args.stage](), inputs)
-    config = about["config"]["loop"]
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config["dtype"] == "bfloat16")
-    optimizer = adamw(stage, RECIPES[args.recipe][args.stage]().loop.optim)
+    config = RECIPES[args.recipe].stages[args.stage]()
+    stage, data, _ = prepare(args.stage, config, inputs)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.loop.dtype == "bfloat16")
+    optimizer = adamw(stage, config.loop.optim)
     stage.train()
 
     def train_on(batch: Any) -> None:
@@ -123,7 +123,7 @@ def main() -> None:
             "products alone, share of a step": statistics.median(alone) / statistics.median(whole),
         }
     ]
-    report(f"training {args.stage}, recipe {args.recipe}, {config['dtype']}", rows, args)
+    report(f"training {args.stage}, recipe {args.recipe}, {config.loop.dtype}", rows, args)
 
 
 if __name__ == "__main__":

@@ -144,3 +144,92 @@ def test_a_misspelt_recipe_gets_a_suggestion(tmp_path, capsys):
 def test_a_recipe_without_the_stage_names_those_it_has(tmp_path, capsys):
     assert main(["train", "vae", "--recipe", "giant", "--out", str(tmp_path / "x")]) == 2
     assert "recipe giant has no stage vae; there are: align" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--lopo.steps", "3"], "unknown arguments: --lopo.steps, 3; did you mean --loop.steps?"),
+        (["--resum"], "unknown arguments: --resum; did you mean --resume?"),
+        (["--loop.dtype", "half"], "invalid choice 'half' for argument '--loop.dtype'"),
+        (["--loop.optim.lr", "fast"], "Error parsing --loop.optim.lr: "),
+        (["--data.workers", "-1"], "workers is -1; it must be 0 or more"),
+        (["--bottleneck", "0"], "bottleneck is 0; it must be 1 or more"),
+        (["--codebook-size", "1"], "codebook_size is 1; it must be 2 or more"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags, says, tmp_path, capsys):
+    assert main(["train", "quantize", "--recipe", "debug", "--out", str(tmp_path), *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("viq: error: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert "(see --help-fields)" in said
+
+
+def test_fields_are_listed_without_a_run(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "quantize", "--recipe", "debug", "--help-fields"])
+    assert not end.value.code
+    assert "--code-blocks.positions" in capsys.readouterr().out
+
+
+def test_a_run_needs_a_folder(tmp_path, capsys):
+    assert main(["train", "vae", "--recipe", "debug"]) == 2
+    assert "give --out" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["train", "vae", "--recipe", "debug", "--out", str(tmp_path / "file")]) == 2
+    assert "is a file, but --out names a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stage", "start", "flags", "says"),
+    [
+        ("vae", None, ["--data.crops.sizes", "33", "64"], "in multiples of 16"),
+        ("align", "vae", [], "no tower/ and no config.json here"),
+        ("align", "contrast", ["--distil-weight", "0", "--text-weight", "0"], "every loss is off"),
+        ("quantize", "quantize", [], "it has codes already"),
+        ("quantize", "proximal", ["--data.validation-samples", "0"], "--no-principal-axes"),
+        ("quantize", "proximal", ["--data.phases.0.max-patches", "4"], "raise max_patches"),
+        ("reconstruct", None, [], "the autoencoder is missing: give --vae"),
+        ("decoder", "nowhere/at-all", [], "no tokenizer/ and no config.json here"),
+        ("contrast", None, ["--text-tower", "none"], "--text-tower none: text is 'own'"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(runs, stage, start, flags, says, tmp_path, capsys):
+    arguments = ["train", stage, "--recipe", "debug", "--out", str(tmp_path / "run"), *flags]
+    if start is not None:
+        arguments += ["--start", str(runs / start)]
+    assert main(arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_can_be_left_out_or_changed_by_flag(runs, tmp_path, capsys):
+    start = ["--recipe", "debug", "--start", str(runs / "proximal"), "--dry-run"]
+    counts = []
+    for flags in (["--code-blocks.positions", "learned"], ["--code-blocks", "none"]):
+        assert main(["train", "quantize", *start, *flags]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        counts.append(next(line.split()[1] for line in lines if line.startswith("network")))
+    assert counts[0] != counts[1]
+
+
+def test_a_damaged_held_out_picture_is_left_out(runs, tmp_path, caplog):
+    for name in "abc":
+        Image.new(
+            "RGB", (64, 64), name.replace("a", "red").replace("b", "blue").replace("c", "green")
+        ).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(name)
+    (tmp_path / "a.png").write_bytes(b"damaged")
+    source = ["kind", "auto", "split", "train", "path", str(tmp_path)]
+    flags = [
+        x
+        for k, v in zip(source[::2], source[1::2], strict=True)
+        for x in (f"--data.validation.0.{k}", v)
+    ]
+    for stage, start in (("contrast", []), ("align", ["--start", str(runs / "contrast")])):
+        arguments = ["train", stage, "--recipe", "debug", *start, *flags, "--dry-run"]
+        assert main(arguments) == 0
+        assert "left out of the evaluation: synthetic/a.png" in caplog.text
+        caplog.clear()

@@ -115,7 +115,7 @@ def test_phases_follow_each_other(config, tokenizer, caplog):
     assert {id.split("/")[0] for id in later} == {"pictures"}
     errors = [step.errors for step in steps]
     assert errors == sorted(errors)
-    assert errors[-1] == len(data.errors) == caplog.text.count("is left out") > 0
+    assert errors[-1] == len(data.errors) >= caplog.text.count("is left out") > 0  # each once
     assert {id for id, _ in data.errors} == {"pictures/3.png"}
     assert caplog.text.count("samples in open packs are put back") == 2
     assert list(data) == []

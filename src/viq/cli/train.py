@@ -14,6 +14,7 @@ from typing import Any
 from viq.errors import InputError
 
 STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
+STOPPED = 130  # the exit code after Ctrl-C or SIGTERM
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -58,6 +59,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on training."""
     _check_installed()
+    from viq.training.guard import StoppedError
     from viq.training.launch import launch, plan, with_inputs_of_start
     from viq.training.stage import Inputs
 
@@ -75,7 +77,11 @@ def run(args: argparse.Namespace) -> int:
     elif args.out is None:
         raise InputError("the run's folder is missing: give --out")
     else:
-        launch(args.stage, config, inputs, args.out, resume=args.resume)
+        try:
+            launch(args.stage, config, inputs, args.out, resume=args.resume)
+        except StoppedError as stopped:  # as asked; nothing went wrong
+            print(f"viq: {stopped}", file=sys.stderr)
+            return STOPPED
     return 0
 
 
@@ -142,7 +148,10 @@ def _without(config: Any, overrides: list[str]) -> tuple[Any, list[str]]:
         flag = f"--{name.replace('_', '-')}"
         for at in range(len(rest) - 1):
             if rest[at] == flag and rest[at + 1].lower() == "none":
-                config = replace(config, **{name: None})
+                try:
+                    config = replace(config, **{name: None})
+                except ValueError as error:  # its other fields need it
+                    raise InputError(f"{flag} none: {error}") from error
                 del rest[at : at + 2]
                 break
     return config, rest

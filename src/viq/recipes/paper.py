@@ -1,6 +1,7 @@
 """The paper's hyper-parameters (https://arxiv.org/abs/2606.27313): recipes so400m and giant.
 
-What the paper leaves open (weight decay, adapters, clipping) is the official code's. Not run: they
+What the paper leaves open is the official code's (weight decay, adapters, clipping) or ours (the
+decoder's weights of KL and critic, its average; AdamW's betas). Not run: they
 are meant for 128 to 256 GPUs of 80 GB. The samples are the user's, named by --data; the start of
 stage align, which is the teacher too, is a tower made by ``viq convert siglip2``.
 
@@ -27,9 +28,14 @@ _HELD_OUT = (SourceConfig(name="data", path=DATA, split="validation"),)
 _BILLION = 10**9
 
 
-def _phase(side: int, pool: int, tokens: int) -> PhaseConfig:
+def _phase(side: int, pool: int, tokens: int, seq_len: int = 4096) -> PhaseConfig:
     return PhaseConfig(
-        area=side**2, pool=pool, seq_len=4096, max_patches=16384, weights={"data": 1}, tokens=tokens
+        area=side**2,
+        pool=pool,
+        seq_len=seq_len,
+        max_patches=4 * seq_len,
+        weights={"data": 1},
+        tokens=tokens,
     )
 
 
@@ -44,10 +50,14 @@ def _loop(optim: OptimConfig) -> LoopConfig:
 def align() -> AlignConfig:
     """384^2 pixels and 16 patches a token, then 768^2 and 4; 3 billion tokens each.
 
-    A third phase at native size has no budget in the paper; add one with a larger ``area``.
+    Then native size, for which the paper gives no budget; half a billion is ours.
     """
     optim = OptimConfig(lr=5e-5, min_ratio=0.4, weight_decay=1e-4)  # down to 2e-5
-    data = _data(_phase(384, 4, 3 * _BILLION), _phase(768, 2, 3 * _BILLION))
+    data = _data(
+        _phase(384, 4, 3 * _BILLION),
+        _phase(768, 2, 3 * _BILLION),
+        _phase(2048, 2, _BILLION // 2, seq_len=16384),
+    )
     return AlignConfig(data=data, loop=_loop(optim), position_side=128)
 
 

@@ -35,6 +35,8 @@ def launch(stage_name: str, config: Any, inputs: Inputs, folder: Path, *, resume
         InputError: an input is missing or cannot be read, or settings do not go together.
         TrainingError: see ``viq.training.loop.train``.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file, but --out names a folder", folder)
     stage, data, about = prepare(stage_name, config, inputs)
     train(stage, data, config.loop, folder, resume=resume, run=about)
 

@@ -204,8 +204,8 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
     if config.principal_axes and isinstance(start, Network):
         if company.validation is None or not company.validation.images:
             raise InputError(
-                "principal axes are taken from the images of validation samples, but there are"
-                " none; give some, or --no-principal-axes"
+                "principal axes are taken from validation samples with images, but there are none;"
+                " give some, or --no-principal-axes"
             )
         width = start.config.head.quantizer.bottleneck
         if config.codebook_size is None and width is not None and width < len(config.levels):
