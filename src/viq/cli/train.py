@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from viq.errors import InputError
+from viq.training import STAGES
 
-STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
 STOPPED = 130  # the exit code after Ctrl-C or SIGTERM
 
 

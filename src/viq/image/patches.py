@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def patchify(pixels: Tensor, patch_size: int) -> Tensor:
-    """Cuts pixels (3, H, W) into patches (N, 3*P*P).
+    """Cuts pixels (3, H, W) into patches (N, 3*P*P); of a batch (B, 3, H, W), end to end.
 
     Raises:
         ValueError: H or W is not a multiple of ``patch_size``.
     """
-    channels, height, width = pixels.shape
+    channels, height, width = pixels.shape[-3:]
     if height % patch_size or width % patch_size:
         raise ValueError(
             f"pixels are {height} x {width}, not a multiple of the patch size {patch_size}."
         )
     rows, columns = height // patch_size, width // patch_size
-    cells = pixels.reshape(channels, rows, patch_size, columns, patch_size)
-    return cells.permute(1, 3, 0, 2, 4).reshape(rows * columns, channels * patch_size**2)
+    cells = pixels.reshape(-1, channels, rows, patch_size, columns, patch_size)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels * patch_size**2)
 
 
 def unpatchify(patches: Tensor, grid_size: tuple[int, int], patch_size: int) -> Tensor:

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from viq.recipes import debug, nano, paper
+from viq.training import STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,7 @@ class Recipe:
 
 
 def _all_stages(module: ModuleType) -> dict[str, Callable[[], Any]]:
-    names = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
-    return {name: getattr(module, name) for name in names}
+    return {name: getattr(module, name) for name in STAGES}
 
 
 def _of_paper(width: int) -> Recipe:

@@ -162,7 +162,11 @@ class Checkpoints:
                 if self.processes.is_first:
                     whole[key] = gathered.detach().to("cpu", copy=True).contiguous()
             if self.processes.is_first:
-                save_file(whole, temporary / f"{name}.safetensors")
+                try:
+                    save_file(whole, temporary / f"{name}.safetensors")
+                except SafetensorError as error:  # such as a full disk
+                    shutil.rmtree(temporary)
+                    raise InputError(f"cannot be written ({error})", temporary) from error
         number = f"{self.processes.index:05d}"
         (temporary / f"data-{number}.json").write_text(json.dumps(data))
         (temporary / f"random-{number}.json").write_text(json.dumps(random_states()))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +17,12 @@ from viq.data.loader import TrainingData
 from viq.data.pairs import whole_pairs
 from viq.errors import InputError
 from viq.external.language_model import load_language_model
-from viq.training.loop import train
+from viq.training.loop import check_folder, has_checkpoint, train
 from viq.training.plan import describe
 from viq.training.stage import Inputs, Stage
 
-STAGES = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "reconstruct")
 PAIRS, CROPS, CROP_SIDE = 256, 64, 128  # of an evaluation; the side is in pixels
+BEGINNING = 16  # samples that a stage may start from
 PATCH = 16  # pixels on its side; no crop ends within one
 DATA = "DATA"  # stands in a recipe's sources for the run's own data
 
@@ -37,15 +38,23 @@ def launch(stage_name: str, config: Any, inputs: Inputs, folder: Path, *, resume
     """
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file, but --out names a folder", folder)
-    stage, data, about = prepare(stage_name, config, inputs)
-    train(stage, data, config.loop, folder, resume=resume, run=about)
+    check_folder(folder, resume=resume)  # before what takes long
+    stage, data, run = prepare(stage_name, config, inputs)
+    if not (resume and has_checkpoint(folder)):
+        stage.begin(held_out(open_sources(run["config"].data.sources), BEGINNING))
+    document = {**run, "config": asdict(run["config"]), "inputs": asdict(run["inputs"])}
+    train(stage, data, config.loop, folder, resume=resume, run=document)
 
 
 def plan(stage_name: str, config: Any, inputs: Inputs) -> str:
-    """What ``launch`` would train, as a text: parts, groups, losses, steps, memory."""
+    """What ``launch`` would train, as a text: parts, groups, losses, steps, memory.
+
+    Of several processes only the first says anything.
+    """
     stage, data, _ = prepare(stage_name, config, inputs)
     try:
-        return describe(stage, data, config.loop)
+        is_first = int(os.environ.get("RANK", "0")) == 0
+        return describe(stage, data, config.loop) if is_first else ""
     finally:
         data.close()
 
@@ -65,7 +74,7 @@ def with_inputs_of_start(inputs: Inputs) -> Inputs:
 def prepare(
     stage_name: str, config: Any, inputs: Inputs
 ) -> tuple[Stage, TrainingData, dict[str, Any]]:
-    """The stage, its data, and what ``run.json`` says of both.
+    """The stage, its data, and the whole run's name, config and inputs.
 
     Raises:
         InputError: as in ``launch``.
@@ -88,15 +97,15 @@ def prepare(
     build = import_module(f"viq.training.stages.{stage_name}").build
     data: TrainingData
     try:
-        stage: Stage = build(config, inputs, _held_out(config.data))
+        stage: Any = build(config, inputs, _held_out(config.data))
         if isinstance(config.data, TextDataConfig):
-            data = text_loader(config.data, _tokenizer(stage, inputs), **lanes)
+            tokenizer = _tokenizer(stage, inputs)
+            data = text_loader(config.data, tokenizer, patch_size=stage.patch_size, **lanes)
         else:
             data = image_loader(config.data, steps=config.loop.steps, **lanes)
     except ValueError as error:  # settings that are wrong, or do not go together
         raise InputError(str(error)) from error
-    about = {"stage": stage_name, "config": asdict(config), "inputs": asdict(inputs)}
-    return stage, data, about
+    return stage, data, {"stage": stage_name, "config": config, "inputs": inputs}
 
 
 def _tokenizer(stage: Any, inputs: Inputs) -> Any:
@@ -113,6 +122,8 @@ def _held_out(data: DataConfig) -> Any:
     sources = open_sources(data.validation)
     if isinstance(data, TextDataConfig):
         return held_out(sources, data.validation_samples)
+    if not sources:
+        raise InputError("there is nothing to evaluate on; name sources by --data.validation")
     if isinstance(data, PairDataConfig):
         return whole_pairs(held_out(sources, PAIRS), data.pairs.side)
     return torch.cat([centre_crops(s, CROP_SIDE, CROPS // len(sources)) for s in sources.values()])

@@ -62,6 +62,14 @@ class LoopConfig:
     seed: int = 0
     wandb: bool = False
 
+    def __post_init__(self) -> None:
+        counts = ("steps", "accumulate", "log_steps", "eval_steps", "save_steps", "keep")
+        for name in (*counts, "keep_every", "diverge_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it must lie between 0 and 1.")
+
 
 def train(
     stage: Stage,
@@ -83,8 +91,7 @@ def train(
         StoppedError: after Ctrl-C or SIGTERM, when the state is saved.
     """
     try:
-        if (folder / "run.json").exists() and not resume:
-            raise InputError("there is a run here; --resume goes on, or give another --out", folder)
+        check_folder(folder, resume=resume)
         count_steps(data, config)
         processes = Processes(config.dtype, config.seed)
         try:
@@ -93,6 +100,21 @@ def train(
             processes.close()
     finally:
         data.close()
+
+
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Lets a run's folder be written to only once, but for ``resume``.
+
+    Raises:
+        InputError: there is a run already, or all its checkpoints are damaged.
+    """
+    if not resume and ((folder / "log.jsonl").exists() or has_checkpoint(folder)):
+        raise InputError("there is a run here; --resume goes on, or give another --out", folder)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in ``folder`` has saved its state."""
+    return any((folder / "checkpoints").glob("step-*"))
 
 
 def count_steps(data: TrainingData, config: LoopConfig) -> int:
@@ -152,12 +174,14 @@ class _Run:
         found = self.checkpoints.newest() if resume else None
         state = self._go_on_from(found) if found else {}
         if resume and not found:
+            if has_checkpoint(folder):
+                raise InputError("no checkpoint here can be read; give another --out", folder)
             log.warning("%s: no checkpoint to go on from, so the run begins anew", folder)
         self.window = Window(state.get("window"))
         self.guard = Guard(config.diverge_ratio, config.diverge_steps, state.get("losses", ()))
 
         processes.wait()  # all have seen whether there was a run before
-        if processes.is_first:
+        if processes.is_first and self.step < self.steps:  # else nothing is trained any more
             folder.mkdir(parents=True, exist_ok=True)
             document = {
                 **(about or {"loop": asdict(config)}),
@@ -194,6 +218,7 @@ class _Run:
             where = f"the last good checkpoint is {self.saved}" if self.saved else "none was saved"
             raise TrainingError(f"{error}; {where}") from error
         finally:
+            self.journal.report(self.step, self.data.errors)
             self.journal.close()
 
     def _steps_left(self) -> Iterator[Step]:

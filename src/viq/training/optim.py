@@ -32,6 +32,16 @@ class OptimConfig:
     weight_decay: float = 0.02
     clip_norm: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "clip_norm"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; it must be a positive number.")
+        for name in ("warmup", "min_ratio"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is {value}; it must lie between 0 and 1.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be 0 or more.")
+
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
     """The rate of step ``step``, counted from 0, before a group's scale."""

@@ -5,13 +5,15 @@ A stage is a module that turns a batch into losses. Which of its parameters trai
 ``Frozen``, so that checkpoints do not carry them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor, nn
+
+from viq.data.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,12 @@ class Stage(nn.Module):
     """Base of all stages."""
 
     weights: Mapping[str, float]  # of the losses that are minimised, by name
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Before the first step of a new run: what starts from data.
+
+        All processes get the same samples, so that all begin alike.
+        """
 
     def counts(self, batch: Any) -> dict[str, float]:
         """What each loss's sum runs over in this batch (tokens, images ...), before any forward."""

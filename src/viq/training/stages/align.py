@@ -18,7 +18,7 @@ from viq.convert.resize import resize_positions
 from viq.data.sample import Sample
 from viq.model.encoder import AttentionPool, Encoder
 from viq.model.packing import Packing
-from viq.training.handover import find, gather
+from viq.training.handover import find, gather, load_teacher
 from viq.training.stage import Inputs
 from viq.training.stages.text_aligned import Company, Seen, TextAlignedConfig, TextAlignedStage
 
@@ -89,8 +89,8 @@ def build(config: AlignConfig, inputs: Inputs, validation: Sequence[Sample]) -> 
         InputError: an input is missing, or does not load; one line with the flag.
     """
     start = load_vision_tower(find(inputs.start, "tower", "--start", "the tower to start from"))
-    teacher = start
-    if inputs.teacher is not None:
-        teacher = load_vision_tower(find(inputs.teacher, "tower", "--teacher", "the teacher"))
+    teacher: VisionTower | None = start
+    if inputs.teacher not in (None, inputs.start):
+        teacher = load_teacher(config.distil_weight, inputs)
     company = gather(config, inputs, start.encoder.config, validation, teacher=teacher)
     return AlignStage(config, start, company)

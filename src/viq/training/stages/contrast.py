@@ -179,7 +179,7 @@ class ContrastStage(Stage):
         """Semantic tokens (B, C) of pixels (B, 3, S, S) in [-1, 1]."""
         size, side = self.config.encoder.patch_size, self.config.encoder.position_side
         packing = Packing.of([(side, side)] * len(images))
-        patches = torch.cat([patchify(image, size) for image in images])
+        patches = patchify(images, size)
         return self.pool(self.encoder(patches, packing), packing)
 
     def embed(self, captions: Sequence[str]) -> Tensor:

@@ -244,7 +244,7 @@ class DecoderStage(Stage):
         size = self.start.image.patch_size
         grid = (images.shape[2] // size, images.shape[3] // size)
         packing = Packing.of([grid] * len(images))
-        patches = torch.cat([patchify(image, size) for image in images])
+        patches = patchify(images, size)
         head = self.head()
         codes = head.quantize(head(self.encoder()(patches, packing), packing)).codes
         return self.embedder()(codes), packing

@@ -19,7 +19,6 @@ from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.batch import Batch
 from viq.data.sample import Sample
 from viq.errors import InputError, ModelError
-from viq.metrics.rate import code_usage, entropy
 from viq.model.axes import principal_maps
 from viq.model.fold import chain
 from viq.model.head import QuantizerConfig
@@ -29,7 +28,15 @@ from viq.model.packing import Packing
 from viq.model.quantizers import CODEBOOKS, FSQ, Limit, apply_limit
 from viq.model.shape import CodeBlocks
 from viq.model.simvq import SimVQ
-from viq.training.handover import carry_over, find, gather, has, load_network, load_teacher
+from viq.training.handover import (
+    carry_over,
+    find,
+    gather,
+    has,
+    images_alone,
+    load_network,
+    load_teacher,
+)
 from viq.training.losses import commitment
 from viq.training.stage import Inputs
 from viq.training.stages.proximal import CodesConfig, CodesStage, codes_network, tensors_of
@@ -57,6 +64,7 @@ class QuantizeConfig(CodesConfig):
 class QuantizeStage(CodesStage):
     """Trains the whole network with its codes."""
 
+    config: QuantizeConfig
     network: Network
 
     def __init__(
@@ -85,6 +93,26 @@ class QuantizeStage(CodesStage):
             commit=0.0 if config.codebook_size is None else 1.0,
         )
         self._start = origin
+        self._seen: Tensor | None = None
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Lays the codes along the start's principal axes, where the config asks for them.
+
+        Raises:
+            InputError: the samples have no images.
+        """
+        if not self.config.principal_axes or self._start is None:
+            return
+        batch = images_alone(samples, self.config.data.phases[-1], self.patch_size)
+        if not batch.images:
+            raise InputError(
+                "principal axes are taken from the first training samples, but they have no"
+                " images; give --no-principal-axes"
+            )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        for module in (self.network, self._start.into, self._start.out):
+            module.to(device)
+        self.initialise_from([batch.to(device)])
 
     @torch.no_grad()
     def initialise_from(self, batches: Iterable[Batch]) -> None:
@@ -123,6 +151,8 @@ class QuantizeStage(CodesStage):
     def see(self, pixels: Tensor, packing: Packing) -> Seen:
         """The features behind the rounding, and SimVQ's own loss."""
         output, quantizer = self.network(pixels, packing), self.network.head.quantizer
+        if self.training:
+            self._count(output.codes)
         if not isinstance(quantizer, SimVQ):
             return Seen(output.embedded, {})
         entries = quantizer.entries(output.codes)
@@ -130,22 +160,34 @@ class QuantizeStage(CodesStage):
 
     @torch.no_grad()
     def observe(self, batch: Batch) -> dict[str, float]:
-        """Use of the codebook by each code head, and how many codes a little noise changes."""
-        if not batch.images:
-            return {}
-        levels = self.network.config.head.quantizer.code_levels
-        assert levels is not None
-        codes, pixels = self._codes(batch.pixels, batch.packing), batch.pixels
-        # A generator of its own: training must not depend on what is observed.
-        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * NOISE
-        noisy = self._codes(pixels + noise.to(pixels.device), batch.packing)
-        values, size = codes.cpu().numpy(), math.prod(levels)
-        figures = {"code_flips": float((codes != noisy).float().mean())}
-        for head, used in enumerate(code_usage(values, size)):
-            figures[f"code_usage_{head}"] = float(used)
-        for head, bits in enumerate(entropy(values, size)):
-            figures[f"code_entropy_{head}"] = float(bits)
+        """Use and entropy (bits) of each code head's codes since the last time, in this process.
+
+        And the share of codes that a little noise on this batch's pixels changes.
+        """
+        figures: dict[str, float] = {}
+        if batch.images:
+            codes, pixels = self._codes(batch.pixels, batch.packing), batch.pixels
+            # A generator of its own: training must not depend on what is observed.
+            generator = torch.Generator(pixels.device).manual_seed(0)
+            noise = torch.randn(pixels.shape, generator=generator, device=pixels.device) * NOISE
+            noisy = self._codes(pixels + noise, batch.packing)
+            figures["code_flips"] = float((codes != noisy).float().mean())
+        if self._seen is not None:
+            shares = self._seen / self._seen.sum(1, keepdim=True)
+            bits = -torch.special.xlogy(shares, shares).sum(1) / math.log(2)
+            used = (shares > 0).float().mean(1)
+            for head, (share, entropy) in enumerate(zip(used, bits, strict=True)):
+                figures[f"code_usage_{head}"] = float(share)
+                figures[f"code_entropy_{head}"] = float(entropy)
+            self._seen = None
         return figures
+
+    def _count(self, codes: Tensor) -> None:
+        """How often each code head (rows) gave each code."""
+        if self._seen is None:
+            size = math.prod(self.network.config.head.quantizer.code_levels or ())
+            self._seen = torch.zeros(codes.shape[1], size, device=codes.device)
+        self._seen.scatter_add_(1, codes.T, torch.ones_like(codes.T, dtype=torch.float32))
 
     def _codes(self, pixels: Tensor, packing: Packing) -> Tensor:
         codes: Tensor = self.network(pixels, packing).codes
@@ -200,18 +242,11 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
         teacher=load_teacher(config.distil_weight, inputs),
         target=config.target if config.recon_weight else "none",
     )
-    stage = QuantizeStage(config, start, company)
-    if config.principal_axes and isinstance(start, Network):
-        if company.validation is None or not company.validation.images:
-            raise InputError(
-                "principal axes are taken from validation samples with images, but there are none;"
-                " give some, or --no-principal-axes"
-            )
+    if isinstance(start, Network) and config.principal_axes and config.codebook_size is None:
         width = start.config.head.quantizer.bottleneck
-        if config.codebook_size is None and width is not None and width < len(config.levels):
+        if width is not None and width < len(config.levels):
             raise InputError(
                 f"the start's bottleneck is {width} wide, too narrow for axes of"
                 f" {len(config.levels)} levels; give fewer --levels, or --no-principal-axes"
             )
-        stage.initialise_from([company.validation])
-    return stage
+    return QuantizeStage(config, start, company)

@@ -114,7 +114,7 @@ class ReconstructStage(Stage):
     def _reconstruct(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (N, 3 P P), what is predicted for them, and VAE latents (B, L, H/8, W/8)."""
         size = self.config.network.encoder.patch_size
-        patches = torch.cat([patchify(image, size) for image in pixels])
+        patches = patchify(pixels, size)
         grid = (pixels.shape[2] // size, pixels.shape[3] // size)
         packing = Packing.of([grid] * len(pixels))
         embedded = self.network(patches, packing).embedded

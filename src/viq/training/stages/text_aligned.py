@@ -81,9 +81,9 @@ class Teacher(nn.Module):
     def forward(self, images: Sequence[Tensor]) -> Tensor:
         """Semantic tokens (B, C) of images (3, H, W) of any sizes in [-1, 1]."""
         size, patch_size = (self.side, self.side), self.encoder.config.patch_size
-        squashed = [F.interpolate(image[None], size, mode="bilinear")[0] for image in images]
+        squashed = [F.interpolate(image[None], size, mode="bilinear") for image in images]
         packing = Packing.of([self.grid] * len(images))
-        rows = torch.cat([patchify(image, patch_size) for image in squashed])
+        rows = patchify(torch.cat(squashed), patch_size)
         return self.pool(self.encoder(rows, packing), packing)
 
 
@@ -176,22 +176,16 @@ class TextAlignedStage(Stage):
     def forward(self, batch: Batch) -> Losses:
         """The sums of all losses that are on."""
         if batch.images:
-            images = images_of(batch, self.patch_size)
-            return Losses(self._sums(batch, images, self.see(batch.pixels, batch.packing)))
-        # Text alone. Every parameter takes part all the same, as data-parallel training needs.
-        blank = batch.patches.new_zeros(
-            (batch.pool**2, 3 * self.patch_size**2), dtype=torch.float32
-        )
-        packing = Packing.of([(batch.pool, batch.pool)])
-        seen = self.see(blank, packing)
-        tied = [self.pool(seen.features, packing)]
-        if self.latent_head is not None:
-            tied += self.latent_head(seen.features, packing)
-        nothing = torch.stack([part.sum() for part in (*tied, *seen.losses.values())]).sum() * 0
-        sums = dict.fromkeys(self.weights, nothing)
-        if self.mllm is not None:
-            sums["text"] = nothing + self._text(batch, seen.features[:0])
-        return Losses(sums)
+            pixels = batch.pixels
+            images = []
+            if self.teacher is not None or self.latent_head is not None:
+                images = images_of(pixels, batch.packing, self.patch_size)
+            return Losses(self._sums(batch, images, self.see(pixels, batch.packing)))
+        if self.mllm is None:
+            return Losses({})
+        width = self.network.encoder.config.width
+        nothing = torch.zeros(0, width, device=batch.patches.device)
+        return Losses({"text": self._text(batch, nothing)})
 
     def _sums(self, batch: Batch, images: Sequence[Tensor], seen: Seen) -> dict[str, Tensor]:
         sums = {name: losses.sum() for name, losses in seen.losses.items()}
@@ -238,8 +232,9 @@ class TextAlignedStage(Stage):
         if self.validation is None or not self.validation.images:
             return Evaluation({}, {})
         batch = self.validation.to(next(self.network.parameters()).device)
-        images = images_of(batch, self.patch_size)
-        seen = self.see(batch.pixels, batch.packing)
+        pixels = batch.pixels
+        images = images_of(pixels, batch.packing, self.patch_size)
+        seen = self.see(pixels, batch.packing)
         counts = self.counts(batch)
         figures = {
             f"eval_{name}": float(loss) / max(1.0, counts[name])
@@ -301,12 +296,10 @@ def last_turns(batch: Batch) -> list[Turn]:
     return turns
 
 
-def images_of(batch: Batch, patch_size: int) -> list[Tensor]:
-    """The batch's padded images (3, H, W) in [-1, 1]."""
-    rows = batch.packing.split(batch.pixels)
-    return [
-        unpatchify(one, size, patch_size) for one, size in zip(rows, batch.packing, strict=True)
-    ]
+def images_of(pixels: Tensor, packing: Packing, patch_size: int) -> list[Tensor]:
+    """Padded images (3, H, W) of flat pixels (N, 3 * P * P)."""
+    rows = packing.split(pixels)
+    return [unpatchify(one, size, patch_size) for one, size in zip(rows, packing, strict=True)]
 
 
 def by_size(function: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> list[Tensor]:
