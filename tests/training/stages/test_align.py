@@ -65,16 +65,14 @@ def test_every_trained_parameter_is_in_one_group_and_gets_a_gradient(toys, stage
     assert frozen == {p for n, p in stage.mllm.lm.named_parameters() if "lora" not in n}
 
 
-def test_text_alone_touches_every_parameter_and_moves_no_vision(toys, stage, samples):
+def test_text_alone_moves_no_vision(toys, stage, samples):
     words = replace_images(samples[0])
     losses = stage(toys.batch([words]))
     assert stage.counts(toys.batch([words]))["distil"] == 0
-    assert float(losses.sums["distil"].detach()) == 0
+    assert set(losses.sums) == {"text"}
     assert float(losses.sums["text"].detach()) > 0
-    (losses.sums["text"] + losses.sums["distil"]).backward()
-    for parameter in stage.network.parameters():
-        assert parameter.grad is not None
-        assert not parameter.grad.any()
+    losses.sums["text"].backward()
+    assert all(parameter.grad is None for parameter in stage.network.parameters())
 
 
 def replace_images(sample):

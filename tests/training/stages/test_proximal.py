@@ -110,20 +110,6 @@ def test_the_target_is_the_vaes_mean_of_each_padded_image(toys, stage, samples):
     torch.testing.assert_close(stage(batch).sums["recon"], torch.stack(expected).sum())
 
 
-def test_text_alone_touches_every_parameter(toys, stage, samples):
-    words = replace(samples[0], images=(), messages=without_images(samples[0]))
-    sums = stage(toys.batch([words])).sums
-    torch.stack(list(sums.values())).sum().backward()
-    assert all(p.grad is not None and not p.grad.any() for p in stage.network.parameters())
-
-
-def without_images(sample):
-    return tuple(
-        {"role": m["role"], "content": [p for p in m["content"] if p["type"] == "text"]}
-        for m in sample.messages
-    )
-
-
 def test_a_built_stage_is_exported_and_loads(toys, config, samples, tower_run, tmp_path):
     toys.vae.save(tmp_path / "vae")
     inputs = Inputs(start=tower_run, teacher=tower_run, lm=toys.lm, vae=str(tmp_path / "vae"))

@@ -161,6 +161,7 @@ def test_simvq_commits_and_all_its_parts_learn(toys, config, proximal, samples):
     assert quantizer.transform.grad.any()
     assert stage.network.encoder.patch_embed.weight.grad.any()
     assert quantizer.transform in set(stage.groups()["new"])
+    stage.train()(batch)
     seen = stage.observe(batch)
     assert 0 < seen["code_usage_0"] <= 1
 
@@ -183,6 +184,8 @@ def test_it_trains_in_bfloat16_with_gradient_checkpointing(
 
 def test_codes_are_observed_without_touching_random_numbers(toys, stage, samples):
     batch = toys.batch(samples)
+    stage.train()(batch)
+    stage.eval()
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -284,8 +287,9 @@ def test_what_cannot_be_started_from(toys, config, samples, proximal_run, tower_
     config = replace(config, text_weight=0.0)
     with pytest.raises(InputError, match="the proximal tokenizer to start from is missing: give"):
         build(config, Inputs(teacher=tower_run), [])
-    with pytest.raises(InputError, match="principal axes are taken from validation samples"):
-        build(config, Inputs(start=proximal_run, teacher=tower_run), [])
+    stage = build(config, Inputs(start=proximal_run, teacher=tower_run), [])
+    with pytest.raises(InputError, match="principal axes are taken from the first training"):
+        stage.begin([])
     plain = replace(config, principal_axes=False)
     assert build(plain, Inputs(start=proximal_run, teacher=tower_run), []).validation is None
     assert build(
