@@ -114,7 +114,7 @@ def main() -> None:
     rows = [
         {
             "stage": args.stage,
-            "samples/s": sum(samples) / sum(seconds),
+            "samples/s": statistics.median(n / s for n, s in zip(samples, seconds, strict=True)),
             "seconds a step": statistics.median(seconds),
             "samples a step": statistics.mean(samples),
             "patches a step": statistics.mean(patches),

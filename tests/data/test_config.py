@@ -117,7 +117,7 @@ def test_phases_follow_each_other(config, tokenizer, caplog):
     assert errors == sorted(errors)
     assert errors[-1] == len(data.errors) >= caplog.text.count("is left out") > 0  # each once
     assert {id for id, _ in data.errors} == {"pictures/3.png"}
-    assert caplog.text.count("samples in open packs are put back") == 2
+    assert caplog.text.count("samples in open packs are left") == 2
     assert list(data) == []
 
 

@@ -66,7 +66,11 @@ class Curriculum:
                 yield replace(step, phase=self._phase)
             state = loader.state_dict()
             left = sum(len(pack) for lane in state.values() for pack in lane["open"])
-            log.info("phase %d ends; %d samples in open packs are put back", self._phase, left)
+            log.info(
+                "phase %d ends; %d samples in open packs are left",
+                self._phase,
+                left,
+            )
             if self._phase + 1 == len(self._loaders):
                 return
             self._phase += 1

