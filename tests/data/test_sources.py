@@ -1,8 +1,9 @@
 import io
 import json
 import logging
-import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -592,6 +593,14 @@ def test_synthetic_samples_come_from_their_config():
     assert first.shape != second.shape or not np.array_equal(first, second)
 
 
+ANOTHER = """
+import pickle, sys
+sources = pickle.load(open(sys.argv[1], "rb"))
+read = [[(s.id, s.images, s.messages) for s in source] for source in sources]
+sys.stdout.buffer.write(pickle.dumps(read))
+"""
+
+
 def _read_all(sources):
     return [[(s.id, s.images, s.messages) for s in source] for source in sources]
 
@@ -612,8 +621,10 @@ def test_sources_give_the_same_in_another_process(llava, parquet, shard, png, tm
     here = _read_all(sources)
     assert [len(samples) for samples in here] == [3, 4, 1, 1]
     assert _read_all(pickle.loads(pickle.dumps(sources))) == here
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_read_all, (sources,)) == here
+    (tmp_path / "sources").write_bytes(pickle.dumps(sources))
+    command = [sys.executable, "-c", ANOTHER, str(tmp_path / "sources")]
+    elsewhere = subprocess.run(command, check=True, capture_output=True, timeout=100).stdout
+    assert pickle.loads(elsewhere) == here
 
 
 def test_samples_are_not_in_what_is_sent_to_processes(parquet):
