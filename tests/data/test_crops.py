@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from viq.data.conversation import question_messages
 from viq.data.crops import CropConfig, Crops, centre_crops
 from viq.data.pairs import PairConfig, Pairs, whole_pairs
-from viq.data.sample import Sample, caption_sample
+from viq.data.sample import Sample
 from viq.errors import ImageError, InputError
 
 
@@ -196,9 +197,8 @@ def test_a_batch_of_pairs_holds_as_many_as_asked_and_the_rest_waits():
 
 
 def test_the_caption_is_the_last_answer():
-    first = caption_sample("s", noise(0, 20, 20), "What?", "one")
-    more = caption_sample("s", b"", "And?", "two").messages
-    sample = Sample(id="s", images=first.images, messages=(*first.messages, *more))
+    messages = question_messages("What?", "one", 1) + question_messages("And?", "two", 0)
+    sample = Sample(id="s", images=(noise(0, 20, 20),), messages=messages)
     assert Pairs(PairConfig(side=16, batch=1)).prepare(sample, 0).caption == "two"
 
 

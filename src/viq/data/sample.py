@@ -45,14 +45,6 @@ class Source(Protocol):
         """
 
 
-def caption_sample(id: str, image: Picture | bytes, question: str, caption: str) -> Sample:
-    """A sample of one image, one question and one answer."""
-    content: Sequence[Mapping[str, str]] = ({"type": "image"}, {"type": "text", "text": question})
-    answer = ({"type": "text", "text": caption},)
-    messages = ({"role": "user", "content": content}, {"role": "assistant", "content": answer})
-    return Sample(id=id, images=(image,), messages=messages)
-
-
 def usable(prepare: Callable[[Sample, int], T], samples: Sequence[Sample]) -> list[T]:
     """What ``prepare`` makes of samples to evaluate on; those that it refuses are reported.
 

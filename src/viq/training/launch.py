@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -53,8 +52,7 @@ def plan(stage_name: str, config: Any, inputs: Inputs) -> str:
     """
     stage, data, _ = prepare(stage_name, config, inputs)
     try:
-        is_first = int(os.environ.get("RANK", "0")) == 0
-        return describe(stage, data, config.loop) if is_first else ""
+        return describe(stage, data, config.loop) if _process().is_main_process else ""
     finally:
         data.close()
 
@@ -79,9 +77,7 @@ def prepare(
     Raises:
         InputError: as in ``launch``.
     """
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = _process()
     accumulate = config.loop.accumulate
     first = state.process_index * accumulate
     lanes = {
@@ -106,6 +102,13 @@ def prepare(
     except ValueError as error:  # settings that are wrong, or do not go together
         raise InputError(str(error)) from error
     return stage, data, {"stage": stage_name, "config": config, "inputs": inputs}
+
+
+def _process() -> Any:
+    """Which process of the run this is."""
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _tokenizer(stage: Any, inputs: Inputs) -> Any:

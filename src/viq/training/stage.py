@@ -5,6 +5,7 @@ A stage is a module that turns a batch into losses. Which of its parameters trai
 ``Frozen``, so that checkpoints do not carry them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Frozen:
         return self._module
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, ABC):
     """Base of all stages."""
 
     weights: Mapping[str, float]  # of the losses that are minimised, by name
@@ -67,36 +68,36 @@ class Stage(nn.Module):
         All processes get the same samples, so that all begin alike.
         """
 
+    @abstractmethod
     def counts(self, batch: Any) -> dict[str, float]:
         """What each loss's sum runs over in this batch (tokens, images ...), before any forward."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, batch: Any) -> Losses:
         """The losses of one micro-batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """Trained parameters by group ("new", "carried", "lm" ...), each with its own rate.
 
         All that require a gradient are in exactly one group; the loop checks it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def size(self, batch: Any) -> dict[str, float]:
         """How much a micro-batch holds, for rates: "images", and "tokens" where there is text."""
-        raise NotImplementedError
 
     def observe(self, batch: Any) -> dict[str, float]:  # noqa: ARG002
         """Figures beyond the losses, without gradients, every ``log_steps``: code usage ..."""
         return {}
 
+    @abstractmethod
     def evaluate(self) -> Evaluation:
         """Quality on held-out data; in eval mode, without gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def export(self, folder: Path) -> None:
         """Writes what the stage is for, for the next stage or for users."""
-        raise NotImplementedError
 
     def frozen(self) -> dict[str, nn.Module]:
         """Frozen networks by name, for ``--dry-run`` and to move them to the device."""

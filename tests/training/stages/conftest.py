@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw
 
 from viq.checkpoint import VisionTower, save_vision_tower
 from viq.data.config import PhaseConfig, TextDataConfig
+from viq.data.conversation import question_messages
 from viq.data.packing import TextPacking
-from viq.data.sample import caption_sample
+from viq.data.sample import Sample
 from viq.data.sources import SourceConfig
 from viq.external.language_model import load_language_model, tiny_language_model
 from viq.external.vae import Vae
@@ -69,7 +70,11 @@ def picture(number):
 def samples():
     """Eight pictures with a word each."""
     return [
-        caption_sample(f"toy/{number}", picture(number), "Which?", answer)
+        Sample(
+            id=f"toy/{number}",
+            images=(picture(number),),
+            messages=question_messages("Which?", answer, 1),
+        )
         for number, answer in enumerate(ANSWERS)
     ]
 
