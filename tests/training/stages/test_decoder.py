@@ -11,7 +11,7 @@ from viq.data.config import ImageDataConfig
 from viq.data.crops import CropBatch
 from viq.errors import InputError, ModelError
 from viq.external.features import Features
-from viq.image import to_image
+from viq.image import to_image, to_range
 from viq.model.discriminator import DiscriminatorConfig
 from viq.training.loop import LoopConfig
 from viq.training.stage import Inputs
@@ -312,6 +312,14 @@ def test_a_proximal_tokenizer_has_nothing_to_decode(tiny_tokenizer, tmp_path):
     Tokenizer.from_network(network, tiny_tokenizer.config.image).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="is proximal: it has no codes to decode"):
         build(PLAIN, Inputs(start=str(tmp_path)), crops().images)
+
+
+def test_autocast_does_not_change_the_codes_that_are_decoded(tiny_tokenizer_folder):
+    stage, images = make(tiny_tokenizer_folder, PLAIN), to_range(crops().images)
+    expected, _ = stage._embed(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = stage._embed(images)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", ["dc", "qwen"])

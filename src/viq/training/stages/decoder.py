@@ -246,8 +246,10 @@ class DecoderStage(Stage):
         packing = Packing.of([grid] * len(images))
         patches = patchify(images, size)
         head = self.head()
-        codes = head.quantize(head(self.encoder()(patches, packing), packing)).codes
-        return self.embedder()(codes), packing
+        # Without autocast: the codes that are stored are those of float32.
+        with torch.autocast(images.device.type, enabled=False):
+            codes = head.quantize(head(self.encoder()(patches, packing), packing)).codes
+            return self.embedder()(codes), packing
 
     def _alignment(self, rows: Tensor, images: Tensor, packing: Packing) -> Tensor:
         """REPA: 1 - cos of what the rows are mapped to and the frozen features, summed."""
