@@ -23,11 +23,12 @@ from viq.data.sources import SourceConfig
 from viq.image import patchify, prepare
 from viq.model.encoder import Encoder
 from viq.model.packing import Packing
+from viq.model.presets import released_shape
 from viq.training.handover import network_of
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation
-from viq.training.stages.proximal import CodesStage
-from viq.training.stages.text_aligned import Company, Teacher, TextAlignedConfig
+from viq.training.stages.proximal import CodesConfig, CodesStage
+from viq.training.stages.text_aligned import Company, Teacher
 
 TEACHER_SIDE = 24  # patches; it sees every image squashed to 384 x 384 pixels
 SMALL = 256  # pixels; smaller squares are placeholders there
@@ -87,10 +88,11 @@ def stage(tokenizer, teacher_tokens, teacher):
         area=SMALL**2, pool=1, seq_len=1, max_patches=256, weights={"tiny": 1.0}, tokens=1
     )
     data = TextDataConfig(sources=(SourceConfig(name="tiny", kind="synthetic"),), phases=(phase,))
-    config = TextAlignedConfig(data=data, loop=LoopConfig())
+    config = CodesConfig(data=data, loop=LoopConfig(), shape=released_shape(64), text_weight=0.0)
     tower = VisionTower(teacher.encoder, teacher.pool)
     company = Company(teacher=tower, vae=tokenizer.vae())
-    stage = CodesStage(config, network_of(tokenizer), set(), company, distil=10.0, recon=1.0)
+    stage = CodesStage(config, network_of(tokenizer), set(), company)
+    assert stage.weights == {"distil": 10.0, "recon": 1.0}
     stage.teacher = lambda: Answers(teacher_tokens)
     return stage
 

@@ -12,7 +12,7 @@ yet; these are read again when a run goes on. What was read ahead is no part of 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -273,8 +273,3 @@ class _Lane:
         depth = 2 * (self._workers + self._samples) if self._workers else 1
         while len(self._ahead) < depth:
             self._ahead.append(self._read(self._next + len(self._ahead) * self._stride))
-
-
-def merge_states(states: Iterable[State]) -> State:
-    """One state of the lanes of all processes."""
-    return {name: lane for state in states for name, lane in state.items()}

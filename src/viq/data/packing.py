@@ -35,6 +35,32 @@ class TextItem:
     image_positions: NDArray[np.int64]
 
 
+def image_config(phase: PhaseConfig, patch_size: int) -> ImageConfig:
+    """How a phase makes images ready: of at most its area, in whole image tokens."""
+    return ImageConfig(
+        patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
+    )
+
+
+def image_patches(
+    sample: Sample, config: ImageConfig
+) -> tuple[NDArray[np.uint8], tuple[tuple[int, int], ...]]:
+    """Patches (N, 3 * P * P) of all images of a sample, and their grids.
+
+    Raises:
+        ImageError: one cannot be read; names the sample.
+    """
+    patches = [np.empty((0, 3 * config.patch_size**2), np.uint8)]  # there may be no image
+    grids = []
+    for number, image in enumerate(sample.images):
+        name = sample.id if len(sample.images) == 1 else f"{sample.id}, image {number}"
+        prepared = prepare(as_picture(image, name), config, name=name)
+        grids.append(prepared.grid_size)
+        values = patchify(prepared.pixels, config.patch_size).add_(1).mul_(127.5).round_()
+        patches.append(values.to(torch.uint8).numpy())
+    return np.concatenate(patches), tuple(grids)
+
+
 class TextPacking:
     """Assembles batches: each sample goes to the first open one that has room for it.
 
@@ -54,9 +80,7 @@ class TextPacking:
             raise ValueError(f"open_packs is {open_packs}; there must be at least one.")
         self.phase = phase
         self.tokenizer = tokenizer
-        self.image = ImageConfig(
-            patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
-        )
+        self.image = image_config(phase, patch_size)
         self.open_packs = open_packs
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)  # any will do
         self._filling = next(id for id in ids if id is not None)
@@ -68,15 +92,8 @@ class TextPacking:
         Raises:
             InputError: it cannot be read, or does not fit into an empty batch; names the sample.
         """
-        phase, patch_size = self.phase, self.image.patch_size
-        patches = [np.empty((0, 3 * patch_size**2), np.uint8)]  # there may be no image
-        grids = []
-        for number, image in enumerate(sample.images):
-            name = sample.id if len(sample.images) == 1 else f"{sample.id}, image {number}"
-            prepared = prepare(as_picture(image, name), self.image, name=name)
-            grids.append(prepared.grid_size)
-            values = patchify(prepared.pixels, patch_size).add_(1).mul_(127.5).round_()
-            patches.append(values.to(torch.uint8).numpy())
+        phase = self.phase
+        patches, grids = image_patches(sample, self.image)
         if (needed := sum(h * w for h, w in grids)) > phase.max_patches:
             raise InputError(
                 f"its images have {needed} patches, but max_patches is {phase.max_patches}; raise"
@@ -91,8 +108,8 @@ class TextPacking:
         return TextItem(
             sample=sample.id,
             draw=draw,
-            patches=np.concatenate(patches),
-            grid_sizes=tuple(grids),
+            patches=patches,
+            grid_sizes=grids,
             input_ids=np.array(tokens.input_ids, np.int64),
             labels=labels,
             image_positions=np.array(tokens.image_positions, np.int64),

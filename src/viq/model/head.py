@@ -233,7 +233,3 @@ class QuantizationHead(nn.Module):
             raise ValueError("a proximal head has no levels, so no codes; use its latents.")
         quantized: Quantized = self.quantizer(latents)
         return quantized
-
-    def represent(self, latents: Tensor) -> Tensor:
-        """What the embedder reads, (N, Q, K) or (N, Q, D): rounded where there are levels."""
-        return latents if self.quantizer is None else self.quantize(latents).values

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
-from viq.data.images import as_picture
-from viq.data.packing import TextPacking
+from viq.data.packing import TextPacking, image_config, image_patches
 from viq.data.sample import Sample, usable
 from viq.errors import InputError, ModelError
 from viq.external.vae import load_vae
-from viq.image import ImageConfig, Prepared, patchify, prepare
 from viq.mllm.model import MultimodalConfig, MultimodalModel
 from viq.model.encoder import EncoderConfig
 from viq.model.network import PARTS, Network
@@ -158,20 +156,14 @@ def gather(
 
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
     """One batch of all images of the samples, without their texts."""
-    image = ImageConfig(
-        patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
-    )
-
-    def images_of(sample: Sample, _draw: int) -> list[Prepared]:
-        return [prepare(as_picture(i, sample.id), image, name=sample.id) for i in sample.images]
-
-    prepared = [one for images in usable(images_of, samples) for one in images]
-    patches = [patchify(one.pixels, patch_size).add(1).mul(127.5).round() for one in prepared]
+    config = image_config(phase, patch_size)
+    seen = usable(lambda sample, _: image_patches(sample, config), samples)
+    patches = [torch.from_numpy(one) for one, _ in seen]
     none = torch.zeros(0, dtype=torch.int64)
     return Batch(
         samples=(),
-        patches=torch.cat([torch.zeros(0, 3 * patch_size**2), *patches]).to(torch.uint8),
-        packing=Packing.of(one.grid_size for one in prepared),
+        patches=torch.cat([torch.empty(0, 3 * patch_size**2, dtype=torch.uint8), *patches]),
+        packing=Packing.of(grid for _, grids in seen for grid in grids),
         pool=phase.pool,
         input_ids=none,
         labels=none,

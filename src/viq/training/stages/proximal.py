@@ -60,6 +60,26 @@ class ProximalConfig(CodesConfig):
 class CodesStage(TextAlignedStage):
     """Base of the two: a whole network, of which the embedded features are read."""
 
+    def __init__(
+        self,
+        config: CodesConfig,
+        network: Network,
+        carried: set[str],
+        company: Company,
+        **weights: float,
+    ) -> None:
+        """``weights``: of losses that the other stage has not."""
+        super().__init__(
+            config,
+            network,
+            carried,
+            company,
+            text=config.text_weight,
+            distil=config.distil_weight,
+            recon=config.recon_weight,
+            **weights,
+        )
+
     def see(self, pixels: Tensor, packing: Packing) -> Seen:
         """The features behind limit or rounding."""
         return Seen(self.network(pixels, packing).embedded, {})
@@ -82,15 +102,7 @@ class ProximalStage(CodesStage):
         quantizer = QuantizerConfig(levels=None, bottleneck=config.bottleneck, limit=config.limit)
         network = Network(codes_network(config, start, quantizer, None, company))
         carried = carry_over(network, tensors_of(start))
-        super().__init__(
-            config,
-            network,
-            carried,
-            company,
-            text=config.text_weight,
-            distil=config.distil_weight,
-            recon=config.recon_weight,
-        )
+        super().__init__(config, network, carried, company)
 
 
 def codes_network(

@@ -82,16 +82,8 @@ class QuantizeStage(CodesStage):
         network = Network(codes_network(config, tower, quantizer, config.code_blocks, company))
         direct = ("head.project_in.", "embedder.project_out.")
         carried = carry_over(network, tensors, new=() if quantizer.bottleneck else direct)
-        super().__init__(
-            config,
-            network,
-            carried,
-            company,
-            text=config.text_weight,
-            distil=config.distil_weight,
-            recon=config.recon_weight,
-            commit=0.0 if config.codebook_size is None else 1.0,
-        )
+        commit = 0.0 if config.codebook_size is None else 1.0
+        super().__init__(config, network, carried, company, commit=commit)
         self._start = origin
         self._seen: Tensor | None = None
 

@@ -7,6 +7,7 @@ image too, from the features that the language model reads.
 Axes: N patches of all images, B images, C width, (H, W) pixels of an image.
 """
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,9 +120,9 @@ class TextAlignedStage(Stage):
             raise ValueError("every loss is off; give at least one of them a weight.")
         self.validation = company.validation
 
+    @abstractmethod
     def see(self, pixels: Tensor, packing: Packing) -> Seen:
         """Runs flat pixels (N, 3 * P * P), in [-1, 1], through the network."""
-        raise NotImplementedError
 
     @property
     def pool(self) -> AttentionPool:
