@@ -90,7 +90,7 @@ def main() -> None:
         seconds.append(now - before)
         waits.append(step.waited / seconds[-1])
         samples.append(len(batch.samples))
-        patches.append(len(batch.patches))
+        patches.append(len(batch.rows))
         tokens.append(len(batch.input_ids))
         before = now
     data.close()

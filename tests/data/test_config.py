@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ from viq.data.curriculum import (
     text_loader,
 )
 from viq.data.pairs import PairConfig
+from viq.data.readers import patch_reader
 from viq.data.sources import SourceConfig
 from viq.errors import InputError
 
+READER = partial(patch_reader, patch_size=16)
 ONE = {"lanes_total": 1, "lanes": range(1)}
 TWO = {"lanes_total": 2, "lanes": range(2)}
 
@@ -102,7 +105,7 @@ def test_a_phase_has_the_steps_that_its_budget_fills():
 
 
 def test_phases_follow_each_other(config, tokenizer, caplog):
-    data = text_loader(config, tokenizer, **TWO)
+    data = text_loader(config, tokenizer, READER, **TWO)
     assert data.steps == 3 + 2
     with caplog.at_level(logging.INFO, "viq"):
         steps = list(data)
@@ -123,15 +126,15 @@ def test_phases_follow_each_other(config, tokenizer, caplog):
 
 @pytest.mark.parametrize(("at", "workers"), [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (2, 2)])
 def test_a_run_goes_on_in_the_phase_and_the_packs_where_it_stopped(config, tokenizer, at, workers):
-    whole = list(text_loader(config, tokenizer, **TWO))
+    whole = list(text_loader(config, tokenizer, READER, **TWO))
     config = replace(config, workers=workers)
-    stopped = text_loader(config, tokenizer, **TWO)
+    stopped = text_loader(config, tokenizer, READER, **TWO)
     steps = iter(stopped)
     assert_same([next(steps) for _ in range(at)], whole[:at])
     state = saved(stopped)
     assert {lane["phase"] for lane in state.values()} == {0 if at <= 3 else 1}
     stopped.close()
-    resumed = text_loader(config, tokenizer, **TWO)
+    resumed = text_loader(config, tokenizer, READER, **TWO)
     resumed.load_state_dict(state)
     assert saved(resumed) == state
     rest = list(resumed)
@@ -141,9 +144,10 @@ def test_a_run_goes_on_in_the_phase_and_the_packs_where_it_stopped(config, token
 
 
 def test_two_processes_see_what_one_with_two_lanes_sees(config, tokenizer):
-    whole = list(text_loader(config, tokenizer, **TWO))
+    whole = list(text_loader(config, tokenizer, READER, **TWO))
     apart = [
-        list(text_loader(config, tokenizer, lanes_total=2, lanes=range(n, n + 1))) for n in range(2)
+        list(text_loader(config, tokenizer, READER, lanes_total=2, lanes=range(n, n + 1)))
+        for n in range(2)
     ]
     for step, first, second in zip(whole, *apart, strict=True):
         assert first.errors + second.errors == step.errors
@@ -155,17 +159,17 @@ def test_two_processes_see_what_one_with_two_lanes_sees(config, tokenizer):
 def test_phases_shuffle_anew(sources, tokenizer):
     phase = phase_of(weights={"texts": 1.0}, tokens=256 * 8)
     config = TextDataConfig(sources=sources, phases=(phase, phase), workers=0)
-    steps = list(text_loader(config, tokenizer, **ONE))
+    steps = list(text_loader(config, tokenizer, READER, **ONE))
     first, second = ([step.batches[0].samples for step in steps if step.phase == p] for p in (0, 1))
     assert first != second
 
 
 def test_a_position_beyond_the_phases_is_refused(config, tokenizer):
-    state = saved(text_loader(config, tokenizer, **ONE))
+    state = saved(text_loader(config, tokenizer, READER, **ONE))
     state["0"]["phase"] = 1
     fewer = replace(config, phases=config.phases[:1])
     with pytest.raises(InputError, match=r"is in phase 1 \(from 0\), but this run has 1 phases"):
-        text_loader(fewer, tokenizer, **ONE).load_state_dict(state)
+        text_loader(fewer, tokenizer, READER, **ONE).load_state_dict(state)
 
 
 def test_weights_of_sources_that_are_not_there_are_refused(sources, tokenizer):
@@ -173,7 +177,7 @@ def test_weights_of_sources_that_are_not_there_are_refused(sources, tokenizer):
         sources=sources, phases=(phase_of(weights={"pictures": 1.0, "x": 1.0}),)
     )
     with pytest.raises(InputError, match="weights name 'x', but the sources are 'pictures', 'text"):
-        text_loader(config, tokenizer, **ONE)
+        text_loader(config, tokenizer, READER, **ONE)
 
 
 def test_two_sources_of_one_name_are_refused(sources):

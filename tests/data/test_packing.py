@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from viq.data.batch import IGNORED, image_tokens
-from viq.data.chat import encode_chat
+from viq.chat import IGNORED, encode_chat, image_tokens
 from viq.data.config import PhaseConfig
 from viq.data.packing import TextPacking
+from viq.data.readers import patch_reader
 from viq.data.sample import Sample
 from viq.errors import ImageError, InputError
 from viq.image import ImageConfig, patchify, prepare
@@ -37,7 +37,12 @@ def tokenizer(make_tokenizer):
 @pytest.fixture
 def packing_of(tokenizer):
     def build(open_packs=4, **changes):
-        return TextPacking(phase_of(**changes), tokenizer, open_packs=open_packs)
+        return TextPacking(
+            phase_of(**changes),
+            tokenizer,
+            patch_reader(phase_of(**changes), 16),
+            open_packs=open_packs,
+        )
 
     return build
 
@@ -91,7 +96,7 @@ def test_images_may_be_encoded_files(packing_of, tmp_path):
     expected = packing_of().pack_one([sample])
     for image in (file.getvalue(), tmp_path / "a.png"):
         other = Sample(id="s", images=(image,), messages=sample.messages)
-        assert torch.equal(packing_of().pack_one([other]).patches, expected.patches)
+        assert torch.equal(packing_of().pack_one([other]).rows, expected.rows)
 
 
 def test_batches_are_their_samples_end_to_end_and_filling(packing_of, tokenizer):
@@ -102,17 +107,17 @@ def test_batches_are_their_samples_end_to_end_and_filling(packing_of, tokenizer)
     assert len(batches) > 5
     for batch in batches:
         assert len(batch.input_ids) == len(batch.labels) == sum(batch.lengths) == 256
-        assert len(batch.patches) == sum(batch.packing.lengths) <= 64
+        assert len(batch.rows) == sum(batch.packing.lengths) <= 64
         token, patch, place = 0, 0, 0
         for id, length in zip(batch.samples, batch.lengths, strict=False):
             one = alone[id]
             assert torch.equal(batch.input_ids[token : token + length], one.input_ids)
             assert torch.equal(batch.labels[token : token + length], one.labels)
-            assert torch.equal(batch.patches[patch : patch + len(one.patches)], one.patches)
+            assert torch.equal(batch.rows[patch : patch + len(one.rows)], one.rows)
             places = batch.image_positions[place : place + len(one.image_positions)]
             assert torch.equal(places - token, one.image_positions)
-            token, patch, place = token + length, patch + len(one.patches), place + len(places)
-        assert (patch, place) == (len(batch.patches), len(batch.image_positions))
+            token, patch, place = token + length, patch + len(one.rows), place + len(places)
+        assert (patch, place) == (len(batch.rows), len(batch.image_positions))
         assert (batch.input_ids[token:] == tokenizer.pad_token_id).all()
         assert (batch.labels[token:] == IGNORED).all()
         assert len(batch.lengths) == len(batch.samples) + (token < 256)
@@ -154,7 +159,7 @@ def test_a_pack_may_be_full_of_patches(packing_of):
     items = [packing.prepare(sample_of("s", (64, 64)), draw) for draw in range(2)]
     assert packing.add(items[0]) is None
     batch = packing.add(items[1])  # 16 and 16 patches; there were tokens left
-    assert len(batch.patches) == 16
+    assert len(batch.rows) == 16
     assert batch.lengths[-1] > batch.lengths[0]
 
 
@@ -174,7 +179,7 @@ def test_open_packs_go_on_where_they_were(packing_of):
             batches += 1
             assert a.samples == b.samples
             assert torch.equal(a.input_ids, b.input_ids)
-            assert torch.equal(a.patches, b.patches)
+            assert torch.equal(a.rows, b.rows)
     assert batches > 5
 
 
@@ -193,7 +198,7 @@ def test_the_first_token_of_a_sample_is_not_supervised(make_tokenizer):
     tokenizer = make_tokenizer(
         chat_template=f"{{% for m in messages %}}{answers}{{% endfor %}}",
     )
-    packing = TextPacking(phase_of(), tokenizer)
+    packing = TextPacking(phase_of(), tokenizer, patch_reader(phase_of(), 16))
     samples = [sample_of("a", answer="xyz"), sample_of("b", answer="vw")]
     batch = packing.pack_one(samples)
     starts = [0, batch.lengths[0]]
@@ -239,9 +244,9 @@ def test_unreadable_images_name_the_sample_and_which(packing_of):
 
 def test_settings_that_cannot_work_are_refused(tokenizer):
     with pytest.raises(ValueError, match=r"max_patches is 15, but one image of area 4096 .* 16;"):
-        TextPacking(phase_of(max_patches=15), tokenizer)
+        TextPacking(phase_of(max_patches=15), tokenizer, patch_reader(phase_of(max_patches=15), 16))
     with pytest.raises(ValueError, match=r"open_packs is 0; there must be at least one"):
-        TextPacking(phase_of(), tokenizer, open_packs=0)
+        TextPacking(phase_of(), tokenizer, patch_reader(phase_of(), 16), open_packs=0)
 
 
 @pytest.mark.parametrize("pool", [1, 2, 4])
@@ -254,7 +259,7 @@ def test_every_pooling_gets_whole_blocks(packing_of, pool):
 
 def test_tokenizers_without_padding_fill_with_another_token(make_tokenizer):
     tokenizer = make_tokenizer(eos_token="<|im_end|>")
-    packing = TextPacking(phase_of(), tokenizer, open_packs=1)
+    packing = TextPacking(phase_of(), tokenizer, patch_reader(phase_of(), 16), open_packs=1)
     item = packing.prepare(sample_of("s", answer="y" * 100), 0)
     packing.add(item)
     batch = packing.add(packing.prepare(sample_of("t", answer="y" * 150), 1))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from viq.data.batch import image_tokens
+from viq.chat import image_tokens
 from viq.errors import ModelError
 from viq.external.language_model import LanguageModel, load_language_model, tiny_language_model
 from viq.mllm.model import AdapterConfig, MultimodalConfig, MultimodalModel, Prompt

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from viq.data.batch import image_tokens
+from viq.chat import image_tokens
 from viq.errors import ConversionError
 from viq.mllm.projector import Projector, ProjectorConfig, projector_from_official
 from viq.model.packing import Packing

@@ -3,8 +3,8 @@
 All images of all samples form one packed sequence of patches; all samples' texts, in which
 image tokens have their places, form one sequence of fixed length for the language model.
 
-Axes: N patches of all images, P patch side in pixels, L length of the language model's sequence,
-V image tokens.
+Axes: N patches of all images, P patch side in pixels, Q code heads, R rows of all images, L length
+of the language model's sequence, V image tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -13,10 +13,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from viq.chat import IGNORED
 from viq.image import to_range
 from viq.model.packing import Packing
-
-IGNORED = -100  # the label of a position that is not supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +23,9 @@ class Batch:
     """Several samples in one sequence; none sees another."""
 
     samples: tuple[str, ...]  # ids, in the order of ``lengths``
-    patches: Tensor  # (N, 3 * P * P) uint8
-    packing: Packing  # the images' grids, in order
+    rows: Tensor  # (R, ...) what a reader made of all images: patches (N, 3 * P * P) uint8,
+    # codes (N, Q) int32, or another encoder's tiles, uint8, one a row
+    packing: Packing  # the grids of what the language model reads, in order
     pool: int  # patches that one image token stands for, along each side: 1, 2 or 4
     input_ids: Tensor  # (L,) int64; at the places of image tokens any valid id
     labels: Tensor  # (L,) int64: the token itself where it is supervised, else IGNORED
@@ -44,16 +44,10 @@ class Batch:
 
     @property
     def pixels(self) -> Tensor:
-        """The patches as float32 in [-1, 1], (N, 3 * P * P)."""
-        return to_range(self.patches)
+        """The rows, which are patches, as float32 in [-1, 1], (N, 3 * P * P)."""
+        return to_range(self.rows)
 
     def to(self, device: torch.device | str) -> Self:
         """The batch with its tensors on ``device``."""
-        names = ("patches", "input_ids", "labels", "image_positions")
+        names = ("rows", "input_ids", "labels", "image_positions")
         return replace(self, **{n: getattr(self, n).to(device, non_blocking=True) for n in names})
-
-
-def image_tokens(grid_size: tuple[int, int], pool: int) -> int:
-    """Tokens of one image in the language model's sequence: begin, rows each with an end, end."""
-    h, w = grid_size
-    return (h // pool) * (w // pool + 1) + 2

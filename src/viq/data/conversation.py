@@ -7,7 +7,7 @@ Two spellings are read: LLaVA's {"from": "human" or "gpt", "value": text} and tr
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from viq.data.sample import Message
+from viq.chat import Message
 from viq.errors import InputError
 
 PLACEHOLDER = "<image>"

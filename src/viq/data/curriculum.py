@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from viq.data.config import ImageDataConfig, PairDataConfig, TextDataConfig, phase_steps
+from viq.data.config import (
+    ImageDataConfig,
+    PairDataConfig,
+    PhaseConfig,
+    TextDataConfig,
+    phase_steps,
+)
 from viq.data.crops import Crops
 from viq.data.loader import Assembler, Loader, State, Step
 from viq.data.mixture import Mixture
 from viq.data.packing import TextPacking
 from viq.data.pairs import Pairs
+from viq.data.readers import ImageReader
 from viq.data.sample import Sample, Source
 from viq.data.sources import SourceConfig, open_source
 from viq.errors import InputError, ViQError
@@ -33,10 +40,10 @@ class Curriculum:
         config: TextDataConfig,
         sources: Mapping[str, Source],
         tokenizer: Any,
+        reader: Callable[[PhaseConfig], ImageReader],
         *,
         lanes_total: int,
         lanes: range,
-        patch_size: int = 16,
     ) -> None:
         self.steps: int | None = sum(phase_steps(phase, lanes_total) for phase in config.phases)
         self.errors: list[tuple[str, str]] = []
@@ -44,7 +51,7 @@ class Curriculum:
         self._loaders = []
         for number, phase in enumerate(config.phases):
             packing = partial(
-                TextPacking, phase, tokenizer, patch_size=patch_size, open_packs=config.open_packs
+                TextPacking, phase, tokenizer, reader(phase), open_packs=config.open_packs
             )
             chosen = _chosen(sources, phase.weights)
             loader = Loader(
@@ -111,19 +118,22 @@ class Curriculum:
 def text_loader(
     config: TextDataConfig,
     tokenizer: Any,
+    reader: Callable[[PhaseConfig], ImageReader],
     *,
     lanes_total: int,
     lanes: range,
-    patch_size: int = 16,
 ) -> Curriculum:
-    """Packed samples, as the config's phases say; its number of steps is their budget's."""
+    """Packed samples, as the config's phases say; its number of steps is their budget's.
+
+    ``reader`` says how a phase reads images.
+    """
     return Curriculum(
         config,
         open_sources(config.sources),
         tokenizer,
+        reader,
         lanes_total=lanes_total,
         lanes=lanes,
-        patch_size=patch_size,
     )
 
 

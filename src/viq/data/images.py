@@ -4,16 +4,20 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
+from viq.codes import Codes
+from viq.data.sample import SampleImage
 from viq.errors import ImageError
 from viq.image.load import FORMATS, Picture
 
 
-def as_picture(image: Picture | bytes, name: str) -> Picture:
+def as_picture(image: SampleImage, name: str) -> Picture:
     """What ``load_image`` and ``prepare`` take; of an encoded file only the header is read.
 
     Raises:
-        ImageError: the bytes are no image; calls them ``name``.
+        ImageError: the bytes are no image, or it is codes; calls it ``name``.
     """
+    if isinstance(image, Codes):
+        raise ImageError("is codes already, but pictures are read here", name)
     if not isinstance(image, bytes):
         return image
     Image.init()

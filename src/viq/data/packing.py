@@ -1,6 +1,6 @@
 """Samples of images and text, several to a sequence (``data.batch``).
 
-Axes: N patches, P patch side in pixels, T tokens of one sample, L of the whole sequence.
+Axes: R rows of all images, T tokens of one sample, L of the whole sequence.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from viq.data.batch import IGNORED, Batch, image_tokens
-from viq.data.chat import encode_chat, truncate
+from viq.chat import IGNORED, encode_chat, image_tokens, truncate
+from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
-from viq.data.images import as_picture
+from viq.data.readers import ImageReader, read_all
 from viq.data.sample import Sample, usable
 from viq.errors import InputError
-from viq.image import ImageConfig, patchify, prepare
 from viq.model.packing import Packing
 
 
@@ -28,37 +27,16 @@ class TextItem:
 
     sample: str
     draw: int
-    patches: NDArray[np.uint8]  # (N, 3 * P * P)
+    rows: NDArray[Any]  # (R, ...), of all images
     grid_sizes: tuple[tuple[int, int], ...]
     input_ids: NDArray[np.int64]  # (T,)
     labels: NDArray[np.int64]  # (T,)
     image_positions: NDArray[np.int64]
 
-
-def image_config(phase: PhaseConfig, patch_size: int) -> ImageConfig:
-    """How a phase makes images ready: of at most its area, in whole image tokens."""
-    return ImageConfig(
-        patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
-    )
-
-
-def image_patches(
-    sample: Sample, config: ImageConfig
-) -> tuple[NDArray[np.uint8], tuple[tuple[int, int], ...]]:
-    """Patches (N, 3 * P * P) of all images of a sample, and their grids.
-
-    Raises:
-        ImageError: one cannot be read; names the sample.
-    """
-    patches = [np.empty((0, 3 * config.patch_size**2), np.uint8)]  # there may be no image
-    grids = []
-    for number, image in enumerate(sample.images):
-        name = sample.id if len(sample.images) == 1 else f"{sample.id}, image {number}"
-        prepared = prepare(as_picture(image, name), config, name=name)
-        grids.append(prepared.grid_size)
-        values = patchify(prepared.pixels, config.patch_size).add_(1).mul_(127.5).round_()
-        patches.append(values.to(torch.uint8).numpy())
-    return np.concatenate(patches), tuple(grids)
+    @property
+    def patches(self) -> int:
+        """How many patches the grids have."""
+        return sum(h * w for h, w in self.grid_sizes)
 
 
 class TextPacking:
@@ -69,38 +47,34 @@ class TextPacking:
     """
 
     def __init__(
-        self, phase: PhaseConfig, tokenizer: Any, *, patch_size: int = 16, open_packs: int = 4
+        self, phase: PhaseConfig, tokenizer: Any, reader: ImageReader, *, open_packs: int = 4
     ) -> None:
-        if phase.max_patches * patch_size**2 < phase.area:
-            raise ValueError(
-                f"max_patches is {phase.max_patches}, but one image of area {phase.area} has up to"
-                f" {phase.area // patch_size**2}; raise max_patches or lower area."
-            )
         if open_packs < 1:
             raise ValueError(f"open_packs is {open_packs}; there must be at least one.")
         self.phase = phase
         self.tokenizer = tokenizer
-        self.image = image_config(phase, patch_size)
+        self.reader = reader
         self.open_packs = open_packs
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)  # any will do
         self._filling = next(id for id in ids if id is not None)
         self._packs: list[_Pack] = []
 
     def prepare(self, sample: Sample, draw: int) -> TextItem:
-        """Images as uint8 patches, the conversation as tokens.
+        """Images as rows, the conversation as tokens.
 
         Raises:
             InputError: it cannot be read, or does not fit into an empty batch; names the sample.
         """
         phase = self.phase
-        patches, grids = image_patches(sample, self.image)
+        read = read_all(sample, self.reader)
+        grids = tuple(grid for image in read for grid in image.grid_sizes)
         if (needed := sum(h * w for h, w in grids)) > phase.max_patches:
             raise InputError(
                 f"its images have {needed} patches, but max_patches is {phase.max_patches}; raise"
                 " that or lower area",
                 sample.id,
             )
-        counts = [image_tokens(grid, phase.pool) for grid in grids]
+        counts = [sum(image_tokens(g, phase.pool) for g in image.grid_sizes) for image in read]
         tokens = encode_chat(sample.messages, self.tokenizer, counts, name=sample.id)
         tokens = truncate(tokens, phase.seq_len, name=sample.id)
         labels = np.array(tokens.labels, np.int64)
@@ -108,7 +82,7 @@ class TextPacking:
         return TextItem(
             sample=sample.id,
             draw=draw,
-            patches=patches,
+            rows=np.concatenate([self.reader.no_rows(), *(image.rows for image in read)]),
             grid_sizes=grids,
             input_ids=np.array(tokens.input_ids, np.int64),
             labels=labels,
@@ -168,7 +142,7 @@ class TextPacking:
         places = [item.image_positions + start for item, start in zip(items, starts, strict=False)]
         return Batch(
             samples=tuple(item.sample for item in items),
-            patches=_joined(item.patches for item in items),
+            rows=_joined(item.rows for item in items),
             packing=Packing.of(grid for item in items for grid in item.grid_sizes),
             pool=self.phase.pool,
             input_ids=_joined([*(item.input_ids for item in items), filled]),
@@ -184,18 +158,18 @@ class _Pack:
     def __init__(self, items: list[TextItem]) -> None:
         self.items = items
         self.tokens = sum(len(item.input_ids) for item in items)
-        self.patches = sum(len(item.patches) for item in items)
+        self.patches = sum(item.patches for item in items)
 
     def takes(self, item: TextItem, phase: PhaseConfig) -> bool:
         return (
             self.tokens + len(item.input_ids) <= phase.seq_len
-            and self.patches + len(item.patches) <= phase.max_patches
+            and self.patches + item.patches <= phase.max_patches
         )
 
     def append(self, item: TextItem) -> None:
         self.items.append(item)
         self.tokens += len(item.input_ids)
-        self.patches += len(item.patches)
+        self.patches += item.patches
 
     def fullness(self, phase: PhaseConfig) -> float:
         return max(self.tokens / phase.seq_len, self.patches / phase.max_patches)

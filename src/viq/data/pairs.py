@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from viq.chat import Message
 from viq.data.crops import stacked
 from viq.data.images import as_picture
-from viq.data.sample import Message, Sample, usable
+from viq.data.sample import Sample, usable
 from viq.errors import InputError
 from viq.image import load_image
 

@@ -1,10 +1,12 @@
 """One sample of any source: an id, images, and a conversation about them."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from viq.chat import Message
+from viq.codes import Codes
 from viq.errors import InputError, ViQError
 from viq.image.load import Picture
 
@@ -12,12 +14,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Message = Mapping[str, Any]
-"""As transformers' chat templates take it: {"role": ..., "content": [parts]}.
-
-A part is {"type": "image"}, which stands for the next of the sample's images, or
-{"type": "text", "text": ...}.
-"""
+SampleImage = Picture | bytes | Codes
+"""Bytes are an encoded file's, read when they are used; codes have been extracted before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +23,7 @@ class Sample:
     """What every reader and generator gives; ``messages`` name as many images as there are."""
 
     id: str
-    images: tuple[Picture | bytes, ...]  # bytes are an encoded file's; read when they are used
+    images: tuple[SampleImage, ...]
     messages: tuple[Message, ...]
 
 

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from viq.chat import Message
 from viq.data.conversation import question_for, question_messages, read_turns
 from viq.data.rows import RowSource, read_images, row_repeats
-from viq.data.sample import Message, Sample
+from viq.data.sample import Sample
 from viq.errors import InputError
 
 if TYPE_CHECKING:

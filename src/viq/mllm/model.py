@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from viq.chat import IGNORED
 from viq.checkpoint import FORMAT, ModelFiles, read_config, write_model
 from viq.errors import ModelError
 from viq.external.language_model import LanguageModel, load_language_model
@@ -31,8 +32,6 @@ from viq.model.packing import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-IGNORED = -100  # the label of a token that is not supervised, as everywhere in transformers
 
 
 @dataclass(frozen=True, kw_only=True)

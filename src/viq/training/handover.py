@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
-from viq.data.packing import TextPacking, image_config, image_patches
+from viq.data.packing import TextPacking
+from viq.data.readers import patch_reader, read_all
 from viq.data.sample import Sample, usable
 from viq.errors import InputError, ModelError
 from viq.external.vae import load_vae
@@ -147,7 +149,9 @@ def gather(
     batch = None
     if validation:
         batch = (
-            TextPacking(phase, tokenizer, patch_size=encoder.patch_size).pack_one(validation)
+            TextPacking(phase, tokenizer, patch_reader(phase, encoder.patch_size)).pack_one(
+                validation
+            )
             if tokenizer is not None
             else images_alone(validation, phase, encoder.patch_size)
         )
@@ -156,14 +160,15 @@ def gather(
 
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
     """One batch of all images of the samples, without their texts."""
-    config = image_config(phase, patch_size)
-    seen = usable(lambda sample, _: image_patches(sample, config), samples)
-    patches = [torch.from_numpy(one) for one, _ in seen]
+    reader = patch_reader(phase, patch_size)
+    read = usable(lambda sample, _: read_all(sample, reader), samples)
+    images = [image for one in read for image in one]
+    rows = [reader.no_rows(), *(image.rows for image in images)]
     none = torch.zeros(0, dtype=torch.int64)
     return Batch(
         samples=(),
-        patches=torch.cat([torch.empty(0, 3 * patch_size**2, dtype=torch.uint8), *patches]),
-        packing=Packing.of(grid for _, grids in seen for grid in grids),
+        rows=torch.from_numpy(np.concatenate(rows)),
+        packing=Packing.of(grid for image in images for grid in image.grid_sizes),
         pool=phase.pool,
         input_ids=none,
         labels=none,

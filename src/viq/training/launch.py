@@ -96,7 +96,7 @@ def prepare(
         stage: Any = build(config, inputs, _held_out(config.data))
         if isinstance(config.data, TextDataConfig):
             tokenizer = _tokenizer(stage, inputs)
-            data = text_loader(config.data, tokenizer, patch_size=stage.patch_size, **lanes)
+            data = text_loader(config.data, tokenizer, stage.image_reader, **lanes)
         else:
             data = image_loader(config.data, steps=config.loop.steps, **lanes)
     except ValueError as error:  # settings that are wrong, or do not go together

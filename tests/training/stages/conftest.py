@@ -11,6 +11,7 @@ from viq.checkpoint import VisionTower, save_vision_tower
 from viq.data.config import PhaseConfig, TextDataConfig
 from viq.data.conversation import question_messages
 from viq.data.packing import TextPacking
+from viq.data.readers import patch_reader
 from viq.data.sample import Sample
 from viq.data.sources import SourceConfig
 from viq.external.language_model import load_language_model, tiny_language_model
@@ -49,7 +50,9 @@ class Toys:
 
     def batch(self, samples):
         """The samples in one batch."""
-        return TextPacking(PHASE, load_language_model(self.lm).tokenizer).pack_one(samples)
+        return TextPacking(
+            PHASE, load_language_model(self.lm).tokenizer, patch_reader(PHASE, 16)
+        ).pack_one(samples)
 
     def company(self, **changes):
         """All that a stage can train with."""

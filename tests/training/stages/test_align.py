@@ -164,7 +164,7 @@ def test_without_a_language_model_images_alone_are_validated(toys, config, sampl
     evaluation = stage.evaluate()
     assert set(evaluation.figures) == {"eval_distil"}
     with_text = toys.batch(samples)
-    assert torch.equal(stage.validation.patches, with_text.patches)
+    assert torch.equal(stage.validation.rows, with_text.rows)
     assert stage.validation.packing == with_text.packing
 
 

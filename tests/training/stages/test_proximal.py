@@ -36,8 +36,8 @@ def test_sums_of_a_batch_are_those_of_its_samples(toys, stage, samples):
 def test_features_pass_the_limited_bottleneck(toys, stage, samples):
     batch = toys.batch(samples)
     output = stage.network(batch.pixels, batch.packing)
-    assert output.latents.shape == (len(batch.patches), 4, 24)
-    torch.testing.assert_close(output.latents.abs().amax(-1), torch.ones(len(batch.patches), 4))
+    assert output.latents.shape == (len(batch.rows), 4, 24)
+    torch.testing.assert_close(output.latents.abs().amax(-1), torch.ones(len(batch.rows), 4))
     assert torch.equal(stage.see(batch.pixels, batch.packing).features, output.embedded)
     assert len(stage.network.head.code_blocks) == 0
 

@@ -199,7 +199,7 @@ def test_codes_are_observed_without_touching_random_numbers(toys, stage, samples
     assert figures["code_usage_2"] == pytest.approx(len(codes[:, 2].unique()) / 1600)
     assert 0 < figures["code_entropy_1"] <= math.log2(len(codes))
     assert 0 <= figures["code_flips"] < 0.5
-    words = replace(batch, patches=batch.patches[:0], packing=type(batch.packing).of([]))
+    words = replace(batch, rows=batch.rows[:0], packing=type(batch.packing).of([]))
     assert stage.observe(words) == {}
 
 

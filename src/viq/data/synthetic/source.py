@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from viq.data.sample import Message, Sample
+from viq.chat import Message
+from viq.data.sample import Sample
 from viq.data.synthetic import (
     charts,
     documents,

@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from viq.chat import IGNORED
 from viq.checkpoint import VisionTower
-from viq.data.batch import IGNORED, Batch
-from viq.data.config import TextDataConfig
+from viq.data.batch import Batch
+from viq.data.config import PhaseConfig, TextDataConfig
+from viq.data.readers import ImageReader, patch_reader
 from viq.external.vae import Vae
 from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
@@ -142,6 +144,10 @@ class TextAlignedStage(Stage):
         size: int = self.network.encoder.config.patch_size
         return size
 
+    def image_reader(self, phase: PhaseConfig) -> ImageReader:
+        """How the batches of a phase are made."""
+        return patch_reader(phase, self.patch_size)
+
     def gradient_checkpointing(self) -> None:
         """Computes blocks anew in the backward pass, the language model's as well."""
         gradient_checkpointing(self.network, True)
@@ -185,7 +191,7 @@ class TextAlignedStage(Stage):
         if self.mllm is None:
             return Losses({})
         width = self.network.encoder.config.width
-        nothing = torch.zeros(0, width, device=batch.patches.device)
+        nothing = torch.zeros(0, width, device=batch.rows.device)
         return Losses({"text": self._text(batch, nothing)})
 
     def _sums(self, batch: Batch, images: Sequence[Tensor], seen: Seen) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 import pytest
 
-from viq.data.batch import IGNORED
-from viq.data.chat import CHATML, encode_chat, encode_prompt, end_of_turn, truncate
+from viq.chat import CHATML, IGNORED, encode_chat, encode_prompt, end_of_turn, truncate
 from viq.errors import InputError
 
 IMAGE = {"type": "image"}

@@ -6,16 +6,23 @@ training, with its answer behind it, and when the answer is generated.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from viq.data.batch import IGNORED
-from viq.data.sample import Message
 from viq.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # the label of a token that is not supervised, as everywhere in transformers
+
+Message = Mapping[str, Any]
+"""As transformers' chat templates take it: {"role": ..., "content": [parts]}.
+
+A part is {"type": "image"}, which stands for the next of the sample's images, or
+{"type": "text", "text": ...}.
+"""
 
 CHATML = """\
 {%- for message in messages -%}
@@ -44,6 +51,12 @@ class _Text(NamedTuple):
 
     text: str
     answers: list[tuple[int, int]]  # where each begins, and where its end of turn ends
+
+
+def image_tokens(grid_size: tuple[int, int], pool: int) -> int:
+    """Tokens of one image in the language model's sequence: begin, then rows with newlines, end."""
+    h, w = grid_size
+    return (h // pool) * (w // pool + 1) + 2
 
 
 def encode_chat(
