@@ -88,3 +88,24 @@ def tiny_tokenizer(tiny_tokenizer_folder):
     import viq
 
     return viq.load(tiny_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer():
+    """Builds tokenizers of transformers whose tokens are bytes, and words that BPE would merge."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    def build(special: tuple[str, ...] = ("<|im_start|>", "<|im_end|>", "<|pad|>"), **options):
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        # Merges across a cut would show that text was tokenised as a whole.
+        merges = [("t", "h"), ("th", "e"), ("Ċ", "t"), ("Ċ", "Ċ"), ("s", ">")]
+        tokens = [*alphabet, *("".join(pair) for pair in merges)]
+        vocabulary = {token: number for number, token in enumerate(tokens)}
+        inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        inner.decoder = decoders.ByteLevel()
+        inner.add_special_tokens(list(special))
+        return PreTrainedTokenizerFast(tokenizer_object=inner, **options)
+
+    return build

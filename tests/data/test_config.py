@@ -95,7 +95,7 @@ def assert_same(steps, expected):
         assert (a.phase, a.errors) == (b.phase, b.errors)
         for x, y in zip(a.batches, b.batches, strict=True):
             assert (x.samples, x.lengths, x.packing) == (y.samples, y.lengths, y.packing)
-            for name in ("patches", "input_ids", "labels", "image_positions"):
+            for name in ("rows", "input_ids", "labels", "image_positions"):
                 assert torch.equal(getattr(x, name), getattr(y, name))
 
 
