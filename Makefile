@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
-TEST_EXTRAS := train,eval,ask,dev
+TEST_EXTRAS := train,eval,ray,ask,dev
 ALL_EXTRAS := train,eval,app,ray,ask,dev
 TORCH := 2.13.0
 FRESH := build/constraints
