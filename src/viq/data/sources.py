@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from viq.data.codes import CodesSource
 from viq.data.folder import LISTS, SUFFIXES, FolderSource
 from viq.data.llava import LlavaSource
 from viq.data.sample import Source
 from viq.data.table import TableSource
 from viq.errors import InputError
+from viq.store import is_code_dataset
 
-ShardKind = Literal["parquet", "webdataset"]
+ShardKind = Literal["parquet", "webdataset", "codes"]
 FileKind = Literal["llava", "folder"] | ShardKind
 Kind = Literal["auto", "synthetic"] | FileKind
 
 _CONVERSATIONS = (".json", ".jsonl")
-_SHARDS: dict[ShardKind, str] = {"parquet": ".parquet", "webdataset": ".tar"}
+_SHARDS: dict[ShardKind, str] = {"parquet": ".parquet", "webdataset": ".tar", "codes": ".parquet"}
 _KINDS: dict[str, FileKind] = {
     ".json": "llava",
     ".jsonl": "llava",
@@ -91,10 +93,20 @@ def open_source(config: SourceConfig) -> Source:
             weight_column=column,
             row_weights=weights,
         )
+    files = [path] if path.is_file() else _shards(path, config.split, kind)
+    if kind == "codes":
+        return CodesSource(
+            config.name,
+            path,
+            files,
+            need_text=need_text,
+            weight_column=column,
+            row_weights=weights,
+        )
     return TableSource(
         config.name,
         path,
-        [path] if path.is_file() else _shards(path, config.split, kind),
+        files,
         kind,
         image_root=image_root,
         need_text=need_text,
@@ -104,11 +116,13 @@ def open_source(config: SourceConfig) -> Source:
 
 
 def _kind(path: Path, split: str) -> FileKind:
+    if is_code_dataset(path):
+        return "codes"
     if path.is_file():
         if (suffix := path.suffix.lower()) not in _KINDS:
             raise InputError(f"unknown kind of file; there are: {', '.join(_KINDS)}", path)
         return _KINDS[suffix]
-    for kind in _SHARDS:
+    for kind in ("parquet", "webdataset"):
         if any(_places(path, split, kind)):
             return kind
     if any((path / f"{split}{suffix}").is_file() for suffix in _CONVERSATIONS):
@@ -120,6 +134,8 @@ def _kind(path: Path, split: str) -> FileKind:
 
 def _shards(path: Path, split: str, kind: ShardKind) -> list[Path]:
     """A split's files: in a folder of its name, or those named after it; or those of no split."""
+    if kind == "codes" and (path / "data").is_dir():
+        path /= "data"  # beside it may lie a list of rows that could not be encoded
     for folder, files in _places(path, split, kind):
         if folder.name == split:
             return files

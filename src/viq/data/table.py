@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from viq.chat import Message
 from viq.data.conversation import question_for, question_messages, read_turns
 from viq.data.rows import RowSource, read_images, row_repeats
-from viq.data.sample import Sample
+from viq.data.sample import Sample, SampleImage
 from viq.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TableSource(RowSource):
         self._root = files[0].parent if image_root is None else image_root
         table = _open(path, files, kind)
         columns = _columns(table)
-        self._images = _image_columns(columns)
+        self._images = self._image_columns(columns)
         self._text = _text_columns(columns, path) if need_text else ()
         if not self._images and not set(self._text) & {*_CONVERSATIONS, "question"}:
             raise InputError(f"no column of images; there are: {', '.join(columns)}", path)
@@ -90,12 +90,27 @@ class TableSource(RowSource):
             repeats = row_repeats(values, row_weights)
         super().__init__(name, path, usable, repeats)
 
+    def _image_columns(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``columns`` that hold the images."""
+        for column in ("image", "images"):
+            if column in columns:
+                return (column,)
+        return tuple(column for column in ("jpg", "jpeg", "png", "webp") if column in columns)
+
+    def _cells(self, row: pa.Table) -> dict[str, Any]:
+        """The cells of a table of one row, as Python's values."""
+        return row.to_pylist()[0]
+
+    def _read_images(self, cells: Mapping[str, Any], where: str) -> tuple[SampleImage, ...]:
+        """The images of a row."""
+        return read_images([cells[column] for column in self._images], self._root, where)
+
     def _read(self, row: int) -> Sample:
-        cells = self._table[row].to_pylist()[0]
+        cells = self._cells(self._table[row])
         cells = {**(cells.get(_JSON) or {}), **cells}
         id = self._id(cells[self._ids[0]] if self._ids else None, row)
         where = self._where(id)
-        images = read_images([cells[column] for column in self._images], self._root, where)
+        images = self._read_images(cells, where)
         if not self._text:
             return Sample(id=id, images=images, messages=())
         return Sample(id=id, images=images, messages=self._messages(id, cells, len(images), where))
@@ -155,13 +170,6 @@ def _columns(table: "Dataset") -> list[str]:
     if isinstance(fields := table.features.get(_JSON), Mapping):
         names += [field for field in fields if field not in names]
     return names
-
-
-def _image_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    for column in ("image", "images"):
-        if column in columns:
-            return (column,)
-    return tuple(column for column in ("jpg", "jpeg", "png", "webp") if column in columns)
 
 
 def _text_columns(columns: Sequence[str], path: Path) -> tuple[str, ...]:
