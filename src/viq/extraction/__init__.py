@@ -1,0 +1,1 @@
+"""Extraction: sources of images become code data sets, unit by unit."""

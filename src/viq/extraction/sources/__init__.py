@@ -1,0 +1,1 @@
+"""What an extraction reads: one kind of source a file."""
