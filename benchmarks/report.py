@@ -36,8 +36,13 @@ def medians(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def report(title: str, rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    """Prints the rows under where and when they were measured."""
+def report(
+    title: str,
+    rows: list[dict[str, Any]],
+    args: argparse.Namespace,
+    **tables: list[dict[str, Any]],
+) -> None:
+    """Prints the rows, and more tables by their names, under where and when they were measured."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -51,16 +56,28 @@ def report(title: str, rows: list[dict[str, Any]], args: argparse.Namespace) -> 
         "repeats": args.repeats,
     }
     print("  ".join(f"{key}: {value}" for key, value in where.items()))
+    _print(rows)
+    for name, more in tables.items():
+        print(f"\n{name}")
+        _print(more)
+    if args.json:
+        args.json.write_text(json.dumps({**where, "rows": rows, **tables}, indent=2) + "\n")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        print("none")
+        return
     columns = list(rows[0])
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for line in (columns, *cells):
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    if args.json:
-        args.json.write_text(json.dumps({**where, "rows": rows}, indent=2) + "\n")
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -8,51 +8,17 @@ optimizer), then replays every matrix product and attention of one step by itsel
 
 import statistics
 import time
-from collections import Counter
 from itertools import islice
 from typing import Any
 
 import torch
+from products import Products
 from report import arguments, report
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from viq.recipes import RECIPES
 from viq.training.launch import prepare, with_inputs_of_start
 from viq.training.optim import adamw
 from viq.training.stage import Inputs
-
-PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
-ATTENTION = "scaled_dot_product"
-
-
-class Products(TorchDispatchMode):
-    """Counts products by operator and arguments, tensors standing for their shapes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: Counter[Any] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name in PRODUCTS or ATTENTION in name:
-            self.calls[func, _shape(args), _shape(tuple((kwargs or {}).items()))] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _shape(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return ("tensor", tuple(value.shape), tuple(value.stride()), value.dtype)
-    if isinstance(value, (list, tuple)):
-        return tuple(_shape(v) for v in value)
-    return value
-
-
-def _tensor(value: Any) -> Any:
-    if isinstance(value, tuple) and value[:1] == ("tensor",):
-        _, shape, strides, dtype = value
-        made = torch.empty_strided(shape, strides, dtype=dtype)
-        return made.normal_() if dtype.is_floating_point else made.zero_()
-    return tuple(_tensor(v) for v in value) if isinstance(value, tuple) else value
 
 
 def main() -> None:
@@ -99,18 +65,12 @@ def main() -> None:
     with Products() as products:
         train_on(batch)
     alone = []
-    ready = [(f, _tensor(a), dict(_tensor(k)), n) for (f, a, k), n in products.calls.items()]
     whole = []
     for _ in range(args.repeats):
         start = time.perf_counter()
         train_on(batch)
         whole.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        with torch.no_grad():
-            for func, positional, named, times in ready:
-                for _ in range(times):
-                    func(*positional, **named)
-        alone.append(time.perf_counter() - start)
+        alone.append(products.seconds())
     rows = [
         {
             "stage": args.stage,

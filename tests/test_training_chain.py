@@ -9,15 +9,41 @@ from safetensors import safe_open
 import viq
 from viq.checkpoint import load_vision_tower
 from viq.cli.main import main
+from viq.data.synthetic.source import SyntheticSource
+from viq.mllm.model import MultimodalModel
 from viq.recipes import RECIPES
 from viq.training.optim import learning_rate
 
-CHAIN = ("vae", "contrast", "align", "proximal", "quantize", "decoder")
-STARTS = {"align": "contrast", "proximal": "align", "quantize": "proximal", "decoder": "quantize"}
+CHAIN = ("vae", "contrast", "align", "proximal", "quantize", "decoder", "sft")
+STARTS = {
+    "align": "contrast",
+    "proximal": "align",
+    "quantize": "proximal",
+    "decoder": "quantize",
+    "sft": "quantize",
+}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def pictures(tmp_path_factory):
+    """A folder of synthetic pictures with the questions about them, as LLaVA has them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rows = []
+    for number, sample in enumerate(SyntheticSource(("shapes", "words"), "train", size=8)):
+        (picture,) = sample.images
+        picture.resize((80 + 16 * (number % 3), 64)).save(folder / f"{number}.png")
+        question, answer = (m["content"][-1]["text"] for m in sample.messages[:2])
+        turns = [
+            {"from": "human", "value": f"<image>\n{question}"},
+            {"from": "gpt", "value": answer},
+        ]
+        rows.append({"id": str(number), "image": f"{number}.png", "conversations": turns})
+    (folder / "train.json").write_text(json.dumps(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, pictures):
     """The folder of all runs, each started from the one before."""
     folder = tmp_path_factory.mktemp("runs")
     for stage in CHAIN:
@@ -26,8 +52,28 @@ def runs(tmp_path_factory):
             arguments += ["--start", str(folder / STARTS[stage])]
         if stage == "proximal":
             arguments += ["--vae", str(folder / "vae")]
+        if stage == "sft":  # its start has a language model with adapters like its own
+            tokenizer, codes = str(folder / "quantize" / "tokenizer"), str(folder / "codes")
+            source = str(pictures / "train.json")
+            extract = ["extract", source, "--model", tokenizer, "--out", codes, "--workers", "1"]
+            assert main(extract) == 0
+            arguments += ["--data", codes, "--held-out", codes]
         assert main(arguments) == 0, stage
     return folder
+
+
+@pytest.fixture(scope="module")
+def vision_model(tmp_path_factory):
+    """A CLIP of random weights."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    config = CLIPVisionConfig(image_size=32, patch_size=8, num_hidden_layers=2, **sizes)
+    CLIPVisionModel(config).save_pretrained(folder)
+    settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return str(folder)
 
 
 def log_of(run):
@@ -40,12 +86,12 @@ def test_every_stage_logs_its_losses_and_shows_what_it_makes(runs, stage):
     steps = [line["step"] for line in lines if "grad_norm" in line]
     assert steps == [1, 2, 3, 4]
     assert all({"loss", "wait", "errors", "images_per_s"} <= set(line) for line in lines[:4])
-    kind = "md" if stage == "align" else "png"  # it has nothing that makes pictures yet
+    kind = "md" if stage in ("align", "sft") else "png"  # these have nothing that makes pictures
     assert list((runs / stage / "samples").glob(f"step-0000004*.{kind}"))
 
 
 def test_the_language_model_answers_beside_the_right_answers(runs):
-    for stage in ("align", "proximal", "quantize"):
+    for stage in ("align", "proximal", "quantize", "sft"):
         (answers,) = (runs / stage / "samples").glob("*.md")
         assert answers.read_text().startswith("| question | right answer | answer |")
 
@@ -94,6 +140,41 @@ def test_what_comes_out_is_a_tower_and_tokenizers(runs):
     assert (codes.values == quantized.encode(picture).values).all()
     assert decoded.decode(codes).size == (70, 50)
     assert decoded.pooled(codes).shape == (64,)
+
+
+@pytest.mark.parametrize("vision", ["quantized", "continuous", "foreign"])
+def test_what_sft_sees_with_is_a_flag(vision, runs, pictures, vision_model, tmp_path):
+    start = ["--start", str(runs / "quantize")]
+    if vision == "continuous":
+        start = ["--start", str(runs / "align")]
+    if vision == "foreign":
+        start += ["--vision-model", vision_model, "--fresh"]
+    data = ["--data", str(pictures / "train.json"), "--vision", vision]
+    out = ["--recipe", "debug", "--out", str(tmp_path / "run"), "--loop.steps", "1"]
+    assert main(["train", "sft", *start, *data, *out]) == 0
+    (line,) = [line for line in log_of(tmp_path / "run") if "grad_norm" in line]
+    if vision == "quantized":  # which is what the codes were made by
+        first = log_of(runs / "sft")[0]
+        assert line["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    assert line["loss"] > 0
+
+
+def test_the_papers_sft_trains_all_of_a_language_model_anew(runs, capsys):
+    arguments = ["--start", str(runs / "sft"), "--lm", "tiny", "--data.workers", "0"]
+    assert main(["train", "sft", "--recipe", "giant", *arguments, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "SftStage: 48,829 steps, 2 x bfloat16 a process"
+    rates = {line.split()[0]: line.split()[3] for line in lines if " matrices " in line}
+    assert rates == {"projector": "0.0001", "lm": "1e-05"}
+
+
+def test_sft_leaves_a_language_model_that_reads_codes_and_pictures(runs):
+    model = MultimodalModel.from_pretrained(runs / "sft" / "mllm")
+    picture = Image.linear_gradient("L").resize((70, 50)).convert("RGB")
+    own = viq.load(runs / "quantize" / "tokenizer").encode(picture)
+    assert model.encode([picture]) == [own]
+    inputs = json.loads((runs / "sft" / "run.json").read_text())["inputs"]
+    assert inputs["vision"] == str(runs / "quantize")
 
 
 def test_inputs_are_said_once(runs):
@@ -195,9 +276,19 @@ def test_a_run_needs_a_folder(tmp_path, capsys):
         ("reconstruct", None, [], "the autoencoder is missing: give --vae"),
         ("decoder", "nowhere/at-all", [], "no tokenizer/ and no config.json here"),
         ("contrast", None, ["--text-tower", "none"], "--text-tower none: text is 'own'"),
+        ("sft", "quantize", [], "this recipe reads a data set; name it by --data"),
+        ("sft", "quantize", ["--data", "PICTURES"], "is a picture, but codes are read here"),
+        ("sft", "quantize", ["--data", "CODES", "--vision", "quantized"], "give --vision codes"),
+        ("sft", "align", ["--data", "CODES"], "so this is not a saved tokenizer"),
+        ("sft", "quantize", ["--train-lm"], "give --adapter none, too"),
+        ("sft", "quantize", ["--data", "CODES", "--adapter.rank", "4"], "or --fresh to begin"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(runs, stage, start, flags, says, tmp_path, capsys):
+def test_what_does_not_go_together_is_one_line(
+    runs, pictures, stage, start, flags, says, tmp_path, capsys
+):
+    places = {"CODES": str(runs / "codes"), "PICTURES": str(pictures / "train.json")}
+    flags = [places.get(flag, flag) for flag in flags]
     arguments = ["train", stage, "--recipe", "debug", "--out", str(tmp_path / "run"), *flags]
     if start is not None:
         arguments += ["--start", str(runs / start)]

@@ -1,6 +1,5 @@
-"""The language model that reads features: losses, gradients, answers, files."""
+"""The language model that reads features: packed losses, gradients, answers."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from viq.chat import image_tokens
 from viq.errors import ModelError
-from viq.external.language_model import LanguageModel, load_language_model, tiny_language_model
+from viq.external.language_model import LanguageModel, load_language_model
 from viq.mllm.model import AdapterConfig, MultimodalConfig, MultimodalModel, Prompt
 from viq.model.packing import Packing
 
@@ -32,6 +31,12 @@ def config(lm_folder):
 @pytest.fixture
 def model(config):
     return MultimodalModel.build(config).eval()
+
+
+def changed(config, **changes):
+    """The same config but for some settings."""
+    same = {name: getattr(config, name) for name in ("lm", "width", "adapter", "train_lm")}
+    return MultimodalConfig(**same | changes)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def images(features, which):
 
 def loss_of(model, features, which):
     (ids, labels), lengths, places = texts(model, which)
-    return model(*images(features, which), ids, labels, lengths, places)
+    return model.packed_loss(*images(features, which), ids, labels, lengths, places)
 
 
 def prompts_of(model, which):
@@ -110,13 +115,15 @@ def test_packed_samples_have_the_losses_they_have_alone(model, features):
 def test_the_first_token_of_a_text_never_counts(model, features):
     (ids, labels), lengths, places = texts(model, [0, 1])
     labels[[0, lengths[0]]] = ids[[0, lengths[0]]]
-    found = model(*images(features, [0, 1]), ids, labels, lengths, places)
+    found = model.packed_loss(*images(features, [0, 1]), ids, labels, lengths, places)
     assert torch.equal(found.losses, loss_of(model, features, [0, 1]).losses)
 
 
 def test_without_supervised_tokens_the_loss_is_zero_with_gradients(model, features):
     (ids, labels), lengths, places = texts(model, [0])
-    found = model(*images(features, [0]), ids, torch.full_like(labels, -100), lengths, places)
+    found = model.packed_loss(
+        *images(features, [0]), ids, torch.full_like(labels, -100), lengths, places
+    )
     assert (found.count, found.sum.item()) == (0, 0)
     found.sum.backward()
     assert not model.projector.proj_in.weight.grad.any()
@@ -126,7 +133,7 @@ def test_gradients_reach_features_projector_and_adapters_alone(model, features):
     rows, packing, pool = images(features, [0, 2])
     rows.requires_grad_()
     (ids, labels), lengths, places = texts(model, [0, 2])
-    model(rows, packing, pool, ids, labels, lengths, places).sum.backward()
+    model.packed_loss(rows, packing, pool, ids, labels, lengths, places).sum.backward()
     assert rows.grad.any(1).all()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -136,7 +143,7 @@ def test_gradients_reach_features_projector_and_adapters_alone(model, features):
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_adapters_are_in_all_linear_maps_but_the_last(config, dora):
-    model = MultimodalModel.build(replace(config, adapter=replace(ADAPTER, dora=dora)))
+    model = MultimodalModel.build(changed(config, adapter=replace(ADAPTER, dora=dora)))
     adapted = {n.split(".lora_A")[0] for n, _ in model.lm.named_parameters() if ".lora_A" in n}
     linear = {n for n, m in model.lm.named_modules() if hasattr(m, "base_layer")}
     assert adapted == linear
@@ -150,19 +157,19 @@ def test_adapters_are_in_all_linear_maps_but_the_last(config, dora):
 def test_adapters_begin_as_no_change(config, features):
     torch.manual_seed(1)
     adapted = MultimodalModel.build(config).eval()
-    plain = MultimodalModel.build(replace(config, adapter=None)).eval()
+    plain = MultimodalModel.build(changed(config, adapter=None)).eval()
     plain.projector.load_state_dict(adapted.projector.state_dict())
     losses = [loss_of(model, features, [0, 1]).losses for model in (adapted, plain)]
     torch.testing.assert_close(*losses, rtol=0, atol=1e-5)
 
 
 def test_all_or_nothing_of_the_language_model_trains(config):
-    frozen = MultimodalModel.build(replace(config, adapter=None))
+    frozen = MultimodalModel.build(changed(config, adapter=None))
     assert list(frozen.parameter_groups()) == ["projector"]
-    whole = MultimodalModel.build(replace(config, adapter=None, train_lm=True))
+    whole = MultimodalModel.build(changed(config, adapter=None, train_lm=True))
     assert len(whole.parameter_groups()["lm"]) == len(list(whole.lm.parameters()))
     with pytest.raises(ValueError, match="so adapter must be None"):
-        replace(config, train_lm=True)
+        changed(config, train_lm=True)
 
 
 def test_gradient_checkpointing_changes_no_gradient(config, features):
@@ -188,19 +195,19 @@ def test_weights_in_half_precision_train(config, features):
 
 def test_answers_of_a_batch_are_those_of_one_prompt_at_a_time(model, features):
     which = range(len(SAMPLES))
-    together = model.generate(*images(features, which), prompts_of(model, which), max_new_tokens=12)
+    together = model.answer(*images(features, which), prompts_of(model, which), max_new_tokens=12)
     alone = [
-        model.generate(*images(features, [i]), prompts_of(model, [i]), max_new_tokens=12)[0]
+        model.answer(*images(features, [i]), prompts_of(model, [i]), max_new_tokens=12)[0]
         for i in which
     ]
     assert together == alone
     assert len(set(together)) > 1
-    assert model.generate(*images(features, [1]), [], max_new_tokens=1) == []
+    assert model.answer(*images(features, [1]), [], max_new_tokens=1) == []
 
 
 def test_generation_leaves_the_model_as_it_was(model, features):
     before = loss_of(model.train(), features, [0, 2]).losses
-    model.generate(*images(features, [0]), prompts_of(model, [0]), max_new_tokens=2)
+    model.answer(*images(features, [0]), prompts_of(model, [0]), max_new_tokens=2)
     assert model.training
     assert torch.equal(loss_of(model, features, [0, 2]).losses, before)
 
@@ -208,14 +215,14 @@ def test_generation_leaves_the_model_as_it_was(model, features):
 def test_answers_are_by_the_weights_of_the_moment(model, config, features):
     """DoRA keeps its products while an answer is made, and no longer."""
     arguments = (*images(features, [0]), prompts_of(model, [0]))
-    before = model.generate(*arguments, max_new_tokens=12)
+    before = model.answer(*arguments, max_new_tokens=12)
     with torch.no_grad():
         for parameter in model.parameter_groups()["lm"]:
             parameter.add_(torch.randn_like(parameter) / 10)
-    after = model.generate(*arguments, max_new_tokens=12)
+    after = model.answer(*arguments, max_new_tokens=12)
     other = MultimodalModel.build(config).eval()
     other.load_state_dict(model.state_dict())
-    assert other.generate(*arguments, max_new_tokens=12) == after != before
+    assert other.answer(*arguments, max_new_tokens=12) == after != before
 
 
 @pytest.fixture(scope="module")
@@ -240,9 +247,7 @@ def test_a_taught_model_gives_the_right_answers(taught, features):
     which = range(len(SAMPLES))
     found = loss_of(taught, features, which)
     assert found.sum / found.count < 0.05
-    answers = taught.generate(
-        *images(features, which), prompts_of(taught, which), max_new_tokens=30
-    )
+    answers = taught.answer(*images(features, which), prompts_of(taught, which), max_new_tokens=30)
     assert answers == [answer for *_, answer in SAMPLES]
 
 
@@ -250,7 +255,7 @@ def test_answers_depend_on_the_images(taught, features):
     """One question, two images; and swapped they swap the answers."""
     rows, packing, pool = images(features, [4, 3])
     prompts = prompts_of(taught, [3, 4])
-    answers = taught.generate(rows, packing, pool, prompts, max_new_tokens=6)
+    answers = taught.answer(rows, packing, pool, prompts, max_new_tokens=6)
     assert torch.equal(prompts[0].input_ids, prompts[1].input_ids)
     assert answers == ["blue", "red"]
 
@@ -268,89 +273,9 @@ def test_sampling_and_streaming_are_passed_on(taught, features):
     streamer = Streamer()
     options = {"do_sample": True, "temperature": 0.01, "streamer": streamer}
     arguments = (*images(features, [3]), prompts_of(taught, [3]))
-    assert taught.generate(*arguments, max_new_tokens=9, **options) == ["red"]
+    assert taught.answer(*arguments, max_new_tokens=9, **options) == ["red"]
     assert streamer.ended
     assert streamer.tokens == len("red") + 1
-
-
-def test_saved_and_read_again_it_is_the_same(taught, features, tmp_path):
-    taught.save(tmp_path / "mllm")
-    files = sorted(str(p.relative_to(tmp_path / "mllm")) for p in (tmp_path / "mllm").rglob("*"))
-    assert files == [
-        "adapter",
-        "adapter/adapter_config.json",
-        "adapter/adapter_model.safetensors",
-        "config.json",
-        "model.safetensors",
-    ]
-    taught.save(tmp_path / "mllm")  # over itself
-    read = MultimodalModel.load(tmp_path / "mllm").eval()
-    assert read.config == taught.config
-    which = range(len(SAMPLES))
-    losses = [loss_of(model, features, which).losses for model in (taught, read)]
-    assert torch.equal(*losses)
-    answers = read.generate(*images(features, which), prompts_of(read, which), max_new_tokens=30)
-    assert answers == [answer for *_, answer in SAMPLES]
-    assert read.parameter_groups().keys() == {"projector", "lm"}
-
-
-def test_a_language_model_trained_whole_is_saved_whole(config, features, tmp_path):
-    model = MultimodalModel.build(replace(config, adapter=None, train_lm=True)).eval()
-    with torch.no_grad():
-        model.causal_lm.lm_head.weight.add_(0.1)
-    model.save(tmp_path)
-    read = MultimodalModel.load(tmp_path, lm="/nowhere").eval()
-    assert torch.equal(*(loss_of(m, features, [0, 1]).losses for m in (model, read)))
-
-
-def test_the_language_model_may_have_moved(model, features, lm_folder, tmp_path):
-    model.save(tmp_path)
-    saved = json.loads((tmp_path / "config.json").read_text())
-    saved["model"]["lm"] = "/nowhere"
-    (tmp_path / "config.json").write_text(json.dumps(saved))
-    with pytest.raises(ModelError, match="/nowhere: no such language model"):
-        MultimodalModel.load(tmp_path)
-    read = MultimodalModel.load(tmp_path, lm=str(lm_folder)).eval()
-    assert torch.equal(*(loss_of(m, features, [0]).losses for m in (model, read)))
-
-
-def test_damaged_files_are_one_line_each(model, tmp_path):
-    folder = tmp_path / "saved"
-    with pytest.raises(ModelError, match=r"saved: no config\.json here"):
-        MultimodalModel.load(folder)
-    model.save(folder)
-    adapter = folder / "adapter" / "adapter_model.safetensors"
-    whole = adapter.read_bytes()
-    adapter.unlink()
-    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: no such file"):
-        MultimodalModel.load(folder)
-    adapter.write_bytes(whole[:100])
-    with pytest.raises(ModelError, match="the adapters do not fit"):
-        MultimodalModel.load(folder)
-    adapter.write_bytes(whole)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["adapter"]["dora"] = False
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"14 tensors missing or left over: .*magnitude"):
-        MultimodalModel.load(folder)
-    config["model"]["adapter"] |= {"dora": True, "rank": 8}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"the adapters do not fit .*size mismatch"):
-        MultimodalModel.load(folder)
-    config["model"]["width"] = 13
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="the projector does not fit its config"):
-        MultimodalModel.load(folder)
-    (folder / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="not a config of this kind"):
-        MultimodalModel.load(folder)
-
-
-def test_a_language_model_of_another_width_is_refused(model, tmp_path):
-    model.save(tmp_path / "saved")
-    tiny_language_model(tmp_path / "wider", hidden=128)
-    with pytest.raises(ModelError, match=r"its language model is 64 wide, but .* is 128 wide"):
-        MultimodalModel.load(tmp_path / "saved", lm=str(tmp_path / "wider"))
 
 
 def test_a_template_may_end_turns_by_a_token_of_its_own(config, lm_folder):
@@ -358,23 +283,28 @@ def test_a_template_may_end_turns_by_a_token_of_its_own(config, lm_folder):
     lm, tokenizer = load_language_model(str(lm_folder))
     tokenizer.eos_token = "<|pad|>"
     lm.generation_config.eos_token_id = [3, 4]
-    assert MultimodalModel(LanguageModel(lm, tokenizer), config)._stops == [3, 4, 257, 258]
+    assert MultimodalModel(config, LanguageModel(lm, tokenizer)).generation_config.eos_token_id == [
+        3,
+        4,
+        257,
+        258,
+    ]
     tokenizer.eos_token = tokenizer.chat_template = lm.generation_config.eos_token_id = None
     with pytest.raises(ModelError, match="LlamaForCausalLM has no token that ends an answer"):
-        MultimodalModel(LanguageModel(lm, tokenizer), replace(config, adapter=None))
+        MultimodalModel(changed(config, adapter=None), LanguageModel(lm, tokenizer))
 
 
 def test_adapters_that_fit_nowhere_are_refused(config):
     with pytest.raises(ModelError, match="these adapters do not fit LlamaForCausalLM"):
-        MultimodalModel.build(replace(config, adapter=replace(ADAPTER, targets="nothing")))
+        MultimodalModel.build(changed(config, adapter=replace(ADAPTER, targets="nothing")))
 
 
 def test_sizes_that_do_not_fit_are_named(model, features):
     (ids, labels), lengths, places = texts(model, [0])
     rows, packing, pool = images(features, [0])
     with pytest.raises(ValueError, match=r"1 images give 5 tokens, but the texts have 4 places"):
-        model(rows, packing, pool, ids, labels, lengths, places[:-1])
+        model.packed_loss(rows, packing, pool, ids, labels, lengths, places[:-1])
     with pytest.raises(ValueError, match=r"texts of \d+ tokens in all"):
-        model(rows, packing, pool, ids, labels, [3], places)
+        model.packed_loss(rows, packing, pool, ids, labels, [3], places)
     with pytest.raises(ValueError, match="features are 11 wide, the projector takes 12"):
-        model(rows[:, 1:], packing, pool, ids, labels, lengths, places)
+        model.packed_loss(rows[:, 1:], packing, pool, ids, labels, lengths, places)

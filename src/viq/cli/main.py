@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from viq.errors import InputError, ViQError
 from viq.version import __version__
 
-COMMANDS = ("encode", "decode", "inspect", "compare", "convert", "train")
+COMMANDS = ("encode", "decode", "inspect", "compare", "convert", "train", "extract", "ask")
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two as a shell reports the signals
 

@@ -29,6 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  proximal   stage 2-1: through a bottleneck on the surface of a hypercube\n"
         "  quantize   stage 2-2: rounded to codes\n"
         "  decoder    pixels from codes\n"
+        "  sft        a language model that sees, from codes or with an encoder in the loop\n"
         "  reconstruct  all of the tokenizer from pixels alone, without text",
         epilog="examples:\n"
         "  viq train vae --recipe debug --out runs/vae\n"
@@ -36,18 +37,27 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --dry-run\n"
         "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --resume\n"
         "  viq train align --recipe nano --help-fields     # what can be overridden\n"
+        "  viq extract pictures/ --model nano --out codes/\n"
+        "  viq train sft --recipe nano --start nano --data codes/ --out runs/sft\n"
+        "  viq train sft --recipe nano --start nano --data pictures/ --vision quantized --out ...\n"
         "  accelerate launch --num-processes 8 -m viq.cli.main train align --recipe so400m ...\n\n"
-        "What --data, --teacher, --vae and --lm do not name is taken from the run that --start\n"
-        "names.",
+        "What --data, --held-out, --teacher, --vae, --lm and --vision-model do not name is taken\n"
+        "from the run that --start names. Stage sft sees with what --start names, unless\n"
+        "--vision-model names another: a tokenizer (--vision codes or quantized), a tower\n"
+        "(continuous) or a vision model of transformers (foreign).",
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--recipe", default="nano", help="its name (default: nano)")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--start", metavar="RUN", help="run of the stage before, or a saved model")
     parser.add_argument("--data", metavar="PATH", help="the data set: folder, Parquet, JSON, tar")
+    parser.add_argument("--held-out", metavar="PATH", help="a data set to evaluate sft on")
     parser.add_argument("--teacher", metavar="DIR", help="frozen start model, a vision tower")
     parser.add_argument("--vae", metavar="DIR", help="autoencoder in diffusers' layout")
     parser.add_argument("--lm", metavar="LM", help="language model: folder, hub id or 'smollm2'")
+    parser.add_argument(
+        "--vision-model", metavar="MODEL", help="what sft sees with: folder, bundled name, hub id"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be trained, and stop"
@@ -66,10 +76,9 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args.recipe)
     config = _config(args, recipe)
     _quieten()
-    names = ("data", "start", "teacher", "vae", "lm")
-    inputs = with_inputs_of_start(
-        Inputs(**{name: _absolute(getattr(args, name)) for name in names})
-    )
+    names = ("data", "held_out", "start", "teacher", "vae", "lm")
+    places = {name: _absolute(getattr(args, name)) for name in names}
+    inputs = with_inputs_of_start(Inputs(**places, vision=_absolute(args.vision_model)))
     if inputs.lm is None:
         inputs = replace(inputs, lm=recipe.lm)
     if args.dry_run:

@@ -23,19 +23,21 @@ class Batch:
     """Several samples in one sequence; none sees another."""
 
     samples: tuple[str, ...]  # ids, in the order of ``lengths``
-    rows: Tensor  # (R, ...) what a reader made of all images: patches (N, 3 * P * P) uint8,
-    # codes (N, Q) int32, or another encoder's tiles, uint8, one a row
+    rows: Tensor  # (R, ...) what a reader made of all images: patches (N, 3 * P * P) uint8 or in
+    # [-1, 1], codes (N, Q) int32, or another encoder's tiles, uint8, one a row
     packing: Packing  # the grids of what the language model reads, in order
     pool: int  # patches that one image token stands for, along each side: 1, 2 or 4
     input_ids: Tensor  # (L,) int64; at the places of image tokens any valid id
     labels: Tensor  # (L,) int64: the token itself where it is supervised, else IGNORED
     lengths: tuple[int, ...]  # of each sample, and last of the filling, if any; their sum is L
     image_positions: Tensor  # (V,) int64 places in the sequence of image tokens, in order
+    tiles: tuple[tuple[int, int], ...] = ()  # where rows are tiles: of each picture, after the view
+    # of the whole, so many rows and columns of them
 
     @property
     def images(self) -> int:
-        """How many images there are."""
-        return len(self.packing)
+        """How many images there are; of a picture in tiles the language model reads two."""
+        return len(self.tiles) or len(self.packing)
 
     @property
     def supervised(self) -> int:
@@ -45,7 +47,7 @@ class Batch:
     @property
     def pixels(self) -> Tensor:
         """The rows, which are patches, as float32 in [-1, 1], (N, 3 * P * P)."""
-        return to_range(self.rows)
+        return self.rows if self.rows.is_floating_point() else to_range(self.rows)
 
     def to(self, device: torch.device | str) -> Self:
         """The batch with its tensors on ``device``."""

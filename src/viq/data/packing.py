@@ -32,6 +32,7 @@ class TextItem:
     input_ids: NDArray[np.int64]  # (T,)
     labels: NDArray[np.int64]  # (T,)
     image_positions: NDArray[np.int64]
+    tiles: tuple[tuple[int, int], ...] = ()  # of each picture, where rows are tiles
 
     @property
     def patches(self) -> int:
@@ -71,7 +72,7 @@ class TextPacking:
         if (needed := sum(h * w for h, w in grids)) > phase.max_patches:
             raise InputError(
                 f"its images have {needed} patches, but max_patches is {phase.max_patches}; raise"
-                " that or lower area",
+                " that, or take smaller images",
                 sample.id,
             )
         counts = [sum(image_tokens(g, phase.pool) for g in image.grid_sizes) for image in read]
@@ -87,6 +88,7 @@ class TextPacking:
             input_ids=np.array(tokens.input_ids, np.int64),
             labels=labels,
             image_positions=np.array(tokens.image_positions, np.int64),
+            tiles=tuple(image.tiles for image in read if image.tiles is not None),
         )
 
     def add(self, item: TextItem) -> Batch | None:
@@ -149,6 +151,7 @@ class TextPacking:
             labels=_joined([*(item.labels for item in items), np.full(filling, IGNORED)]),
             lengths=(*lengths, filling) if filling else tuple(lengths),
             image_positions=_joined(places),
+            tiles=tuple(tiles for item in items for tiles in item.tiles),
         )
 
 

@@ -1,9 +1,10 @@
-"""How a sample's images become rows of a batch: patches of pictures, or codes as they are.
+"""How a sample's images become rows of a batch: patches or tiles of pictures, or codes.
 
-Axes: N patches of one image, P patch side in pixels, Q code heads.
+Axes: N patches of one image, P patch side in pixels, Q code heads, T tiles of S pixels a side.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from viq.data.config import PhaseConfig
 from viq.data.images import as_picture
 from viq.data.sample import Sample, SampleImage
 from viq.errors import CodesError, FingerprintError, ImageError
-from viq.image import ImageConfig, patchify, prepare
+from viq.external.tiling import TilingConfig, best_grid, cut, shown_patches
+from viq.image import ImageConfig, load_image, patchify, prepare
 
 
 class ImageRows(NamedTuple):
@@ -23,6 +25,7 @@ class ImageRows(NamedTuple):
 
     rows: NDArray[Any]  # (R, ...)
     grid_sizes: tuple[tuple[int, int], ...]  # of what the language model reads: mostly one grid
+    tiles: tuple[int, int] | None = None  # rows and columns of tiles, where rows are tiles
 
 
 class ImageReader(Protocol):
@@ -41,13 +44,17 @@ class ImageReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchReader:
-    """Pictures to uint8 patches (N, 3 * P * P), by the same preparation as for encoding."""
+    """Pictures to uint8 patches (N, 3 * P * P), by the same preparation as for encoding.
+
+    Where pictures are padded with mid-grey, which no byte is, to float32 in [-1, 1].
+    """
 
     image: ImageConfig
 
-    def no_rows(self) -> NDArray[np.uint8]:
+    def no_rows(self) -> NDArray[Any]:
         """(0, 3 * P * P)."""
-        return np.empty((0, 3 * self.image.patch_size**2), np.uint8)
+        dtype = np.float32 if self.image.padding == "zero" else np.uint8
+        return np.empty((0, 3 * self.image.patch_size**2), dtype)
 
     def read(self, image: SampleImage, name: str) -> ImageRows:
         """The patches of a picture and its grid.
@@ -56,8 +63,10 @@ class PatchReader:
             ImageError: it cannot be read, or is codes; names it.
         """
         prepared = prepare(as_picture(image, name), self.image, name=name)
-        values = patchify(prepared.pixels, self.image.patch_size).add_(1).mul_(127.5).round_()
-        return ImageRows(values.to(torch.uint8).numpy(), (prepared.grid_size,))
+        values = patchify(prepared.pixels, self.image.patch_size)
+        if self.image.padding != "zero":
+            values = values.add_(1).mul_(127.5).round_().to(torch.uint8)
+        return ImageRows(values.numpy(), (prepared.grid_size,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +102,57 @@ class CodeReader:
         return ImageRows(image.values.astype(np.int32), (image.grid_size,))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TileReader:
+    """Pictures to uint8 tiles (T, 3 * S * S): the whole squashed, then a closer view in squares.
+
+    The language model reads both as images of their own; of the second what shows the picture.
+
+    Raises:
+        ValueError: ``pool`` does not divide a tile's patches.
+    """
+
+    side: int  # S
+    patch_size: int
+    pool: int
+    tiling: TilingConfig = field(default_factory=TilingConfig)
+    resample: int = 3  # Pillow's number: bicubic
+
+    def __post_init__(self) -> None:
+        if self.grid % self.pool:
+            fitting = ", ".join(str(pool) for pool in (1, 2, 4) if self.grid % pool == 0)
+            raise ValueError(
+                f"tiles of {self.side} pixels are {self.grid} x {self.grid} patches, which do not"
+                f" divide into {self.pool} x {self.pool}; pools that do: {fitting}. Or give tiles"
+                f" of another --tiling.side, a multiple of {self.patch_size * self.pool}."
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along a tile's side."""
+        return self.side // self.patch_size
+
+    def no_rows(self) -> NDArray[np.uint8]:
+        """(0, 3 * S * S)."""
+        return np.empty((0, 3 * self.side**2), np.uint8)
+
+    def read(self, image: SampleImage, name: str) -> ImageRows:
+        """A picture's tiles, and the grids of both views.
+
+        Raises:
+            ImageError: it cannot be read, or is codes; names it.
+        """
+        picture = load_image(as_picture(image, name), name=name)
+        size, side = (picture.height, picture.width), self.side
+        grids, tiles = [(self.grid, self.grid)], (0, 0)
+        if self.tiling.grids:
+            tiles = best_grid(size, self.tiling.grids, side)
+            grids.append(shown_patches(size, tiles, side, patch=self.patch_size, pool=self.pool))
+        views = cut(picture, tiles, side, self.resample)  # (T, S, S, 3)
+        rows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(len(views), -1)
+        return ImageRows(rows, tuple(grids), tiles)
+
+
 def read_all(sample: Sample, reader: ImageReader) -> list[ImageRows]:
     """The rows of each of a sample's images.
 
@@ -105,18 +165,30 @@ def read_all(sample: Sample, reader: ImageReader) -> list[ImageRows]:
     ]
 
 
-def patch_reader(phase: PhaseConfig, patch_size: int) -> PatchReader:
+def patch_reader(
+    phase: PhaseConfig, patch_size: int, image: ImageConfig | None = None
+) -> PatchReader:
     """How a phase reads pictures: of at most its area, in whole image tokens.
 
+    Args:
+        phase: of the curriculum.
+        patch_size: pixels on a patch's side.
+        image: how a tokenizer prepares pictures; where it is given, codes are the same as its.
+
     Raises:
-        ValueError: one image may be too large for a batch.
+        ValueError: one image may be too large for a batch, or a tokenizer prepares pictures so
+            that they do not divide into image tokens.
     """
     if phase.max_patches * patch_size**2 < phase.area:
         raise ValueError(
             f"max_patches is {phase.max_patches}, but one image of area {phase.area} has up to"
             f" {phase.area // patch_size**2}; raise max_patches or lower area."
         )
-    image = ImageConfig(
-        patch_size=patch_size, pad_multiple=patch_size * phase.pool, max_pixels=phase.area
-    )
-    return PatchReader(image=image)
+    multiple = patch_size * phase.pool
+    if image is None:
+        return PatchReader(
+            image=ImageConfig(patch_size=patch_size, pad_multiple=multiple, max_pixels=phase.area)
+        )
+    multiple = math.lcm(multiple, image.pad_multiple)
+    area = min(phase.area, image.max_pixels)
+    return PatchReader(image=replace(image, pad_multiple=multiple, max_pixels=area))

@@ -1,236 +1,335 @@
-"""A language model that reads features of images, whole or made of codes.
+"""A language model that reads images, given as codes, as pixels that become codes, or as features.
 
 Of the language model only adapters train (https://arxiv.org/abs/2402.09353), unless it trains as
-a whole. It is given texts as one packed sequence; only answers are generated in padded batches.
+a whole. It is one of transformers' models: ``forward`` and ``generate`` take padded batches. Stages
+train it on packed sequences, by ``packed_loss``.
 
-Axes: N patches of all images, L tokens of all texts, V tokens of images, S supervised tokens,
-C channels of features, D of the language model.
+Axes: N patches of all images, I images, Q code heads, P patch side, L tokens of all texts, (B, T)
+padded texts, V tokens of images, S supervised tokens, C channels of features, D of the language
+model.
 """
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from viq.chat import IGNORED
-from viq.checkpoint import FORMAT, ModelFiles, read_config, write_model
+from viq.codes import Codes
 from viq.errors import ModelError
 from viq.external.language_model import LanguageModel, load_language_model
-from viq.mllm.packed_attention import NAME, packed_logits, use_packed_attention
+from viq.image import Picture
+from viq.mllm.adapters import add_adapters
+from viq.mllm.config import AdapterConfig, MultimodalConfig
+from viq.mllm.files import find_folder
+from viq.mllm.images import Grids, check_vision, prepare_picture, read_images
+from viq.mllm.language import generation_config, random_language_model
+from viq.mllm.packed import PackedTexts, Prompt, TextLoss
+from viq.mllm.packed_attention import NAME, use_packed_attention
+from viq.mllm.processor import Processor
 from viq.mllm.projector import Projector, ProjectorConfig
+from viq.mllm.saving import read_model, write_model
+from viq.model.embedder import CodeEmbedder
 from viq.model.packing import Packing
+from viq.tokenizer import Tokenizer, load
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterConfig:
-    """Low-rank changes of a frozen language model's linear maps; the official code's settings."""
-
-    rank: int = 64
-    alpha: int = 16  # the change is scaled by alpha / rank
-    dropout: float = 0.05  # with DoRA it doubles the products; 0 spares that
-    dora: bool = True  # DoRA, else LoRA
-    targets: str = "all-linear"  # all but the output layer; else a pattern of modules' names
+__all__ = [
+    "AdapterConfig",
+    "MultimodalConfig",
+    "MultimodalModel",
+    "Prompt",
+    "TextLoss",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MultimodalConfig:
-    """A language model and what is built around it."""
+class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+    """Embedder, projector and language model; ``build`` makes one, ``from_pretrained`` reads one.
 
-    lm: str  # a folder, a hub id, or "smollm2"
-    width: int  # of the features
-    pool: int = 2  # patches along each side of an image token, for whoever has no other wish
-    adapter: AdapterConfig | None = AdapterConfig()
-    train_lm: bool = False  # the whole language model, instead of adapters
+    It holds no encoder: pixels load the vision tokenizer that the config names when they come.
+    """
 
-    def __post_init__(self) -> None:
-        if self.train_lm and self.adapter is not None:
-            raise ValueError("train_lm trains all weights, so adapter must be None.")
+    config_class = MultimodalConfig
+    config: MultimodalConfig
+    supports_gradient_checkpointing = True
 
-
-@dataclass(frozen=True, kw_only=True)
-class SavedConfig:
-    """What ``config.json`` holds."""
-
-    model: MultimodalConfig
-    projector: ProjectorConfig
-    format: int = FORMAT
-
-
-@dataclass(frozen=True)
-class TextLoss:
-    """What the model makes of the S supervised tokens."""
-
-    losses: Tensor  # (S,) float32
-    places: Tensor  # (S,) int64, in the sequence
-    logits: Tensor  # (S, vocabulary) float32
-
-    @property
-    def sum(self) -> Tensor:
-        """All losses together."""
-        return self.losses.sum()
-
-    @property
-    def count(self) -> int:
-        """S, how many tokens are supervised."""
-        return len(self.losses)
-
-    @property
-    def predictions(self) -> Tensor:
-        """The likeliest tokens (S,)."""
-        return self.logits.argmax(-1)
-
-
-class Prompt(NamedTuple):
-    """One text to go on with."""
-
-    input_ids: Tensor  # (L,) int64; at the places of image tokens any valid id
-    image_positions: Tensor  # (V,) int64 places of image tokens, in order
-
-
-class MultimodalModel(nn.Module):
-    """Projector and language model; ``build`` makes one and ``load`` reads one."""
-
-    def __init__(self, lm: LanguageModel, config: MultimodalConfig) -> None:
+    def __init__(
+        self,
+        config: MultimodalConfig,
+        lm: LanguageModel | None = None,
+        embedder: CodeEmbedder | None = None,
+    ) -> None:
         """Adds a new projector, and inside ``lm``, which is changed, new adapters.
 
+        Args:
+            config: gets the language model's own settings as ``text_config``, and the embedder's.
+            lm: without one, ``text_config`` gives a random one, which has no tokenizer.
+            embedder: without one, a random one, where the config has the shape of one.
+
         Raises:
-            ModelError: the language model cannot take packed texts, or these adapters.
+            ModelError: the adapters do not fit, or the config lacks something.
         """
-        super().__init__()
-        self.config, self.tokenizer = config, lm.tokenizer
-        self._own_attention: str = lm.model.config._attn_implementation or "sdpa"
-        use_packed_attention(lm.model)
-        lm.model.requires_grad_(config.train_lm)
-        self.lm: Any = lm.model  # with adapters, peft's wrapper around it
+        model: Any = random_language_model(config) if lm is None else lm.model
+        config.text_config = model.config.get_text_config()
+        super().__init__(config)
+        self.tokenizer: Any = None if lm is None else lm.tokenizer
+        self._own_attention: str = model.config._attn_implementation or "sdpa"
+        model.requires_grad_(config.train_lm)
+        self.lm: Any = model  # with adapters, peft's wrapper around it
         if config.adapter is not None:
-            self.lm = _with_adapters(lm.model, config.adapter)
-        width = int(lm.model.config.get_text_config().hidden_size)
+            self.lm = add_adapters(model, config.adapter)
+        if embedder is None and config.embedder is not None:
+            embedder = CodeEmbedder(config.embedder)
+        self.embedder: CodeEmbedder | None = None
+        if config.width is None and embedder is None:
+            raise ModelError("the config has no width: how wide the features are")
+        if embedder is not None:
+            self._take(embedder)
+        width = int(config.text_config.hidden_size)
+        assert config.width is not None
         self.projector = Projector(ProjectorConfig(width=config.width, lm_width=width))
-        self._stops = _ends_of_answers(lm)
+        self.generation_config = generation_config(model, self.tokenizer)
+        self._vision: Tokenizer | None = None  # no module, and so no part of this one
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def init_weights(self) -> None:
+        """Nothing: each part has begun as it should."""
 
     @classmethod
-    def build(cls, config: MultimodalConfig, *, dtype: torch.dtype | None = None) -> Self:
+    def build(
+        cls,
+        config: MultimodalConfig,
+        *,
+        dtype: torch.dtype | None = None,
+        embedder: CodeEmbedder | None = None,
+    ) -> Self:
         """A new one around the language model that ``config`` names, its weights in ``dtype``.
 
+        Args:
+            config: where it names a vision tokenizer, that one's fingerprint and preparation of
+                pictures are noted in it.
+            dtype: of the language model's weights; as they were saved unless given.
+            embedder: frozen unless it is made to train; by default that of the vision tokenizer.
+
         Raises:
-            ModelError: see ``load_language_model`` and the constructor.
+            ModelError: see ``load_language_model`` and the constructor; or the vision tokenizer
+                does not load.
         """
-        return cls(load_language_model(config.lm, dtype=dtype), config)
+        config = copy.deepcopy(config)
+        lm = load_language_model(config.lm, dtype=dtype)
+        vision = None if config.tokenizer is None else load(config.tokenizer)
+        if vision is not None and embedder is None:
+            embedder = vision.part("embedder")
+        model = cls(config, lm, embedder)
+        if vision is not None:
+            model._note(vision)
+        return model
+
+    def read_codes_of(self, where: str) -> None:
+        """Makes a model of features read the codes of a vision tokenizer, by that one's embedder.
+
+        Raises:
+            ModelError: it does not load, or its features have another width.
+        """
+        vision = load(where)
+        self._take(vision.part("embedder").to(self.device))
+        self.config.tokenizer = where
+        self._note(vision)
+
+    def _take(self, embedder: CodeEmbedder) -> None:
+        width = embedder.config.width
+        if self.config.width is None:
+            self.config.width = width
+        if self.config.width != width:
+            raise ModelError(
+                f"the embedder's features are {width} wide, the language model reads features of"
+                f" {self.config.width}"
+            )
+        self.config.embedder = embedder.config
+        self.embedder = embedder.requires_grad_(False)
+
+    def _note(self, vision: Tokenizer) -> None:
+        self.config.fingerprint = vision.fingerprint
+        self.config.image = vision.config.image
 
     @property
-    def causal_lm(self) -> "PreTrainedModel":
+    def causal_lm(self) -> PreTrainedModel:
         """The language model itself, with adapters inside."""
-        return self.lm if self.config.adapter is None else self.lm.get_base_model()
+        lm: PreTrainedModel = self.lm if self.config.adapter is None else self.lm.get_base_model()
+        return lm
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.projector.begin.device
+    # Padded batches, as transformers has them.
 
     def forward(
         self,
-        features: Tensor,
-        packing: Packing,
-        pool: int,
-        input_ids: Tensor,
-        labels: Tensor,
-        lengths: Sequence[int],
-        image_positions: Tensor,
-    ) -> TextLoss:
-        """The cross-entropy of each supervised token of packed texts.
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        codes: Tensor | Sequence[Codes] | None = None,
+        features: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        grid_sizes: Grids | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """The language model's output, with a loss where there are labels.
 
         Args:
-            features: (N, C) of all images, or of none.
-            packing: the images.
-            pool: patches along each side of an image token.
-            input_ids: (L,) int64; at the places of image tokens any valid id.
-            labels: (L,) the token itself where it is supervised, else -100. As in transformers
-                a text's first token, which nothing precedes, never counts.
-            lengths: tokens of each text; no text sees another.
-            image_positions: (V,) int64 places of image tokens, in order.
+            input_ids: (B, T); at the places of image tokens any valid id.
+            attention_mask: (B, T), 0 at padding.
+            mm_token_type_ids: (B, T), 1 at image tokens; None: there are no images.
+            codes: (N, Q) integers of all images in order, or one ``Codes`` an image.
+            features: (N, C), in their place.
+            pixel_values: (N, 3 * P * P), in their place: patches of prepared pictures, uint8, or
+                float in [-1, 1].
+            grid_sizes: (I, 2) patches (h, w) of each image; ``Codes`` know theirs.
+            position_ids: (B, T); by default each text's tokens are counted without the padding.
+            past_key_values: the language model's cache.
+            inputs_embeds: (B, T, D), in the place of all that is above but the mask.
+            labels: (B, T), -100 where nothing is supervised.
+            logits_to_keep: how many of the last logits are made, or their places; 0: all.
+            options: more of the language model's own.
 
         Raises:
             ValueError: the sizes do not fit together.
-            ModelError: the language model has an attention that cannot be packed.
+            CodesError: the codes are another tokenizer's, or out of bounds.
         """
-        if not sum(lengths) == len(input_ids) == len(labels):
-            raise ValueError(
-                f"{len(input_ids)} tokens with {len(labels)} labels, but texts of"
-                f" {sum(lengths)} tokens in all."
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("there are neither input_ids nor inputs_embeds.")
+            inputs_embeds = self.embed_inputs(
+                input_ids, mm_token_type_ids, codes, features, pixel_values, grid_sizes
             )
-        firsts = torch.tensor(_starts(lengths)).to(labels.device, non_blocking=True)
-        labels = labels.index_fill(0, firsts, IGNORED)
-        places = (labels != IGNORED).nonzero().flatten()
-        embedded = self._embed(features, packing, pool, input_ids, image_positions)
-        before = places - 1  # what comes before a token predicts it
-        logits = packed_logits(self.causal_lm, embedded, lengths, before).float()
-        return TextLoss(F.cross_entropy(logits, labels[places], reduction="none"), places, logits)
+        if position_ids is None and past_key_values is None and attention_mask is not None:
+            position_ids = (attention_mask.cumsum(-1) - 1).clamp_min(0)
+        self.attend(self._own_attention)
+        out: CausalLMOutputWithPast = self.causal_lm(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
+            **options,
+        )
+        return out
+
+    def embed_inputs(
+        self,
+        input_ids: Tensor,
+        mm_token_type_ids: Tensor | None = None,
+        codes: Tensor | Sequence[Codes] | None = None,
+        features: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        grid_sizes: Grids | None = None,
+    ) -> Tensor:
+        """The language model's input (B, T, D): embeddings, and images' tokens in their places.
+
+        Arguments and errors as of ``forward``.
+        """
+        images = read_images(
+            self.config, codes, features, pixel_values, grid_sizes, self._load_vision
+        )
+        if mm_token_type_ids is None:
+            places = input_ids.new_zeros(0)
+        else:
+            places = mm_token_type_ids.flatten().nonzero().flatten()
+        # In training projector and embedder run on no images, too: distributed training wants
+        # gradients of all parameters.
+        if not (len(images.packing) or len(places) or self.training):
+            embedded: Tensor = self.get_input_embeddings()(input_ids)
+            return embedded
+        if images.features is not None:
+            features = images.features.to(self.device)
+        else:
+            features = (
+                self._no_features() if images.codes is None else self.embed_codes(images.codes)
+            )
+        flat = self.embed_packed(
+            features, images.packing, self.config.pool, input_ids.flatten(), places
+        )
+        return flat.unflatten(0, input_ids.shape)
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]
         self,
-        features: Tensor,
-        packing: Packing,
-        pool: int,
-        prompts: Sequence[Prompt],
+        input_ids: Tensor | None = None,
         *,
-        max_new_tokens: int,
-        do_sample: bool = False,
+        mm_token_type_ids: Tensor | None = None,
+        codes: Tensor | Sequence[Codes] | None = None,
+        features: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        grid_sizes: Grids | None = None,
+        inputs_embeds: Tensor | None = None,
         **options: Any,
-    ) -> list[str]:
-        """Answers to several prompts at once, each up to where the model ends its turn.
+    ) -> Any:
+        """Goes on with texts, as transformers' ``generate`` does with all its options.
 
-        Args:
-            features: (N, C) of the images of all prompts in order, or of none.
-            packing: the images.
-            pool: patches along each side of an image token.
-            prompts: of any lengths, with any number of images each.
-            max_new_tokens: of each answer at most.
-            do_sample: whether to draw tokens; else the likeliest is taken.
-            options: more of transformers' ``generate``: temperature, top_p, streamer ...
+        Images are read once. Texts of several lengths are padded at the left, with a mask. Inputs
+        as of ``forward``; what comes back begins with ``input_ids``, if those were given.
+        """
+        if inputs_embeds is None and input_ids is not None:
+            inputs_embeds = self.embed_inputs(
+                input_ids, mm_token_type_ids, codes, features, pixel_values, grid_sizes
+            )
+        with self._answering():
+            return super().generate(  # type: ignore[misc]
+                input_ids, inputs_embeds=inputs_embeds, **options
+            )
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The inputs of one step of generation, as the language model wants them."""
+        lm: Any = self.causal_lm
+        inputs: dict[str, Any] = lm.prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, **kwargs
+        )
+        return inputs
+
+    def embed_codes(self, codes: Tensor) -> Tensor:
+        """Features (N, C) of codes (N, Q), or of none.
 
         Raises:
-            ValueError: the prompts do not have the places that the images' tokens need.
+            ModelError: the model has no embedder.
         """
-        if not prompts:
-            return []
-        lengths = [len(prompt.input_ids) for prompt in prompts]
-        starts = _starts(lengths)
-        ids = torch.cat([prompt.input_ids for prompt in prompts]).to(self.device)
-        places = torch.cat([p.image_positions + s for p, s in zip(prompts, starts, strict=True)])
-        with self._answering():
-            embedded = self._embed(features, packing, pool, ids, places.to(self.device))
-            longest = max(lengths)
-            padded = [F.pad(e, (0, 0, longest - len(e), 0)) for e in embedded.split(lengths)]
-            mask = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
-            tokens = self.causal_lm.generate(  # type: ignore[operator]
-                inputs_embeds=torch.stack(padded),  # (B, longest, D), texts at the right
-                attention_mask=mask.to(self.device, torch.int64),
-                max_new_tokens=max_new_tokens,
-                do_sample=do_sample,
-                eos_token_id=self._stops,
-                pad_token_id=self._stops[0],
-                **options,
-            )
-        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        if self.embedder is None:
+            raise ModelError("this language model reads features; it has no code embedder")
+        return self.embedder(codes.to(self.device)) if len(codes) else self._no_features()
+
+    def encode(self, images: Iterable[Picture]) -> list[Codes]:
+        """The codes of pictures, as this model reads them.
+
+        Raises:
+            ImageError: one cannot be read.
+            ModelError: the config names no vision tokenizer, or another than that of training.
+        """
+        vision, pool = self._load_vision(), self.config.pool
+        image = self.config.image or vision.config.image
+        return vision.encode([prepare_picture(one, image, pool) for one in images])
+
+    def processor(self) -> Processor:
+        """What makes this model's inputs of conversations and images."""
+        return Processor.of(self.config, self.tokenizer)
+
+    # Training.
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """What trains: "projector", and "lm" unless all of that is frozen."""
-        parts = {"projector": self.projector, "lm": self.lm}
-        groups = {k: [p for p in v.parameters() if p.requires_grad] for k, v in parts.items()}
+        """What trains: "projector", and "lm" and "embedder" unless all of that is frozen."""
+        parts = {"projector": self.projector, "lm": self.lm, "embedder": self.embedder}
+        groups = {
+            name: [p for p in part.parameters() if p.requires_grad]
+            for name, part in parts.items()
+            if part is not None
+        }
         return {name: group for name, group in groups.items() if group}
 
     def checkpoint_gradients(self) -> None:
@@ -241,63 +340,91 @@ class MultimodalModel(nn.Module):
         else:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def save(self, folder: Path) -> None:
-        """Writes what is not in the language model already: adapters, projector, config.
+    # What transformers asks of every model.
 
-        Each part gets its name when it is whole, ``config.json`` last. A language model that
-        trained as a whole is written as ``lm/`` with its tokenizer.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        part = "lm" if self.config.train_lm else "adapter"
-        if self.config.train_lm or self.config.adapter is not None:
-            temporary = folder / f".{part}.{os.getpid()}"
-            if self.config.train_lm:
-                self.lm.save_pretrained(temporary)
-                self.tokenizer.save_pretrained(temporary)
-            else:
-                # Otherwise peft asks the hub whether the vocabulary has grown.
-                self.lm.save_pretrained(temporary, save_embedding_layers=False)
-                (temporary / "README.md").unlink()  # a form with nothing filled in
-            if (folder / part).exists():
-                shutil.rmtree(folder / part)
-            temporary.replace(folder / part)
-        config = SavedConfig(model=self.config, projector=self.projector.config)
-        write_model(folder, config, {"projector": self.projector})
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's."""
+        embeddings: nn.Module = self.causal_lm.get_input_embeddings()
+        return embeddings
 
-    @classmethod
-    def load(cls, folder: Path, *, lm: str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Reads what ``save`` wrote; trains what trained then.
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The language model's."""
+        embeddings: nn.Module | None = self.causal_lm.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return embeddings
+
+    def set_attn_implementation(  # type: ignore[override]
+        self, attn_implementation: str, **options: Any
+    ) -> None:
+        """Changes the attention of padded batches."""
+        self.causal_lm.set_attn_implementation(attn_implementation, **options)
+        self._own_attention = self.causal_lm.config._attn_implementation
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *, full: bool = False, **options: Any
+    ) -> None:
+        """Writes what is not in the language model already, and a reference to that.
+
+        Adapters, projector, embedder, processor and config; a language model that trained as a
+        whole is written, too. Each part gets its name when it is whole, ``config.json`` last.
 
         Args:
-            folder: of the files.
-            lm: where the language model is now, if not where it was.
-            dtype: of its weights.
+            save_directory: of the files; ``viq.mllm.files`` says what they are.
+            full: writes the language model with the adapters merged into its weights, so that
+                the folder needs nothing else. For that it is copied in memory.
+            options: of transformers': ``state_dict``, ``is_main_process``, ``max_shard_size``.
+        """
+        if options.get("is_main_process", True):
+            state = options.get("state_dict") or self.state_dict()
+            size = options.get("max_shard_size", "5GB")
+            write_model(self, Path(save_directory), full=full, state=state, max_shard_size=size)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        lm: str | None = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        attn_implementation: str | None = None,
+        **hub_options: Any,
+    ) -> Self:
+        """Reads what ``save_pretrained`` wrote, for inference; what trained then can train again.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a hub id.
+            lm: where the language model is now, if not where it was; a folder that holds its own
+                needs none.
+            dtype: of the language model's weights; as they were saved unless given.
+            revision: of a hub id.
+            attn_implementation: of the language model, in padded batches.
+            hub_options: huggingface_hub's: ``token``, ``cache_dir``, ``local_files_only`` ...
 
         Raises:
             ModelError: something is missing or damaged, or the language model is another one.
         """
-        if not (folder / "config.json").is_file():
-            raise ModelError("no config.json here, so this is not a saved language model", folder)
-        saved = read_config(folder / "config.json", SavedConfig)
-        where = lm or saved.model.lm
-        if saved.model.train_lm:
-            where = str(folder / "lm")
-        model = cls(load_language_model(where, dtype=dtype), saved.model)
-        found, expected = model.projector.config.lm_width, saved.projector.lm_width
-        if found != expected:
-            raise ModelError(
-                f"its language model is {expected} wide, but {where} is {found} wide", folder
-            )
-        tensors = ModelFiles(str(folder)).tensors("projector")
-        try:
-            model.projector.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ModelError(f"the projector does not fit its config ({error})", folder) from error
-        if saved.model.adapter is not None:
-            _load_adapters(model.lm, folder / "adapter")
-        return model
+        for name in ("config", "_from_auto", "trust_remote_code", "adapter_kwargs"):
+            hub_options.pop(name, None)  # of the auto classes; config.json is read here, checked
+        if isinstance(dtype, str):
+            dtype = None if dtype == "auto" else getattr(torch, dtype)
+        return read_model(
+            cls,
+            find_folder(pretrained_model_name_or_path, revision, **hub_options),
+            lm=lm,
+            dtype=dtype,
+            attention=attn_implementation or "sdpa",
+        )
 
-    def _embed(
+    # Inside.
+
+    def _no_features(self) -> Tensor:
+        """(0, C), by which gradients of zero reach the embedder: distributed training wants all."""
+        if self.embedder is None:
+            return torch.zeros(0, self.projector.config.width, device=self.device)
+        one = torch.zeros(1, self.embedder.config.code_heads, dtype=torch.int32)
+        return self.embedder(one.to(self.device))[:0]
+
+    def embed_packed(
         self,
         features: Tensor,
         packing: Packing,
@@ -312,83 +439,51 @@ class MultimodalModel(nn.Module):
                 f"{len(packing)} images give {len(tokens)} tokens, but the texts have"
                 f" {len(image_positions)} places for them."
             )
-        embedded = self.causal_lm.get_input_embeddings()(input_ids)
+        embedded: Tensor = self.get_input_embeddings()(input_ids)
         return embedded.index_copy(0, image_positions, tokens.to(embedded.dtype))
+
+    def _load_vision(self) -> Tokenizer:
+        if self._vision is None:
+            if self.config.tokenizer is None:
+                raise ModelError(
+                    "this language model names no vision tokenizer, so it cannot read pixels; give"
+                    " it codes",
+                    self.config.lm,
+                )
+            vision = load(self.config.tokenizer)
+            check_vision(vision, self.config)
+            self._vision = vision
+        return self._vision.to(self.device)
+
+    def attend(self, name: str) -> None:
+        """Sees to it that the language model uses an attention: ours for packed texts, or its own.
+
+        Raises:
+            ModelError: packed texts would meet in it elsewhere than in attention.
+        """
+        lm = self.causal_lm
+        if lm.config._attn_implementation == name:
+            return
+        if name == NAME:
+            use_packed_attention(lm)
+        else:
+            lm.set_attn_implementation(name)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Evaluation mode, and transformers' own attention, which knows its cache."""
-        from peft.helpers import DoraCaching
-
+        """Evaluation mode, with what DoRA multiplies kept until the answer is there."""
         training = self.training
-        self.eval()
-        self.causal_lm.set_attn_implementation(self._own_attention)
+        self.eval()  # type: ignore[no-untyped-call]
         try:
-            # Otherwise DoRA multiplies its matrices again for each token, which took 3.4 times as
-            # long. What is kept is as large as the linear maps.
-            with DoraCaching():
+            if self.config.adapter is None:
                 yield
+            else:
+                from peft.helpers import DoraCaching
+
+                # Otherwise DoRA multiplies its matrices again for each token, which took 3.4 times
+                # as long. What is kept is as large as the linear maps.
+                with DoraCaching():
+                    yield
         finally:
-            self.causal_lm.set_attn_implementation(NAME)
             self.train()  # drops what DoRA kept
             self.train(training)
-
-
-def _starts(lengths: Sequence[int]) -> list[int]:
-    """Where each text begins in the sequence of all."""
-    return [0, *accumulate(lengths)][:-1]
-
-
-def _with_adapters(lm: "PreTrainedModel", config: AdapterConfig) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        use_dora=config.dora,
-        target_modules=config.targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(lm, lora)
-    except ValueError as error:
-        raise ModelError(f"these adapters do not fit {type(lm).__name__} ({error})") from error
-
-
-def _load_adapters(lm: nn.Module, folder: Path) -> None:
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    path = folder / "adapter_model.safetensors"
-    if not path.is_file():
-        raise ModelError("no such file; the model was not saved whole", path)
-    try:
-        tensors = load_file(path)
-        own = get_peft_model_state_dict(lm, save_embedding_layers=False)
-        if missing := set(own) ^ set(tensors):
-            some = ", ".join(sorted(missing)[:3])
-            raise ModelError(f"{len(missing)} tensors missing or left over: {some} ...", path)
-        set_peft_model_state_dict(lm, tensors)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(f"the adapters do not fit ({error})", path) from error
-
-
-def _ends_of_answers(lm: LanguageModel) -> list[int]:
-    """Tokens after which there is no more: the model's, the tokenizer's, the chat template's."""
-    tokenizer: Any = lm.tokenizer
-    ends = [tokenizer.eos_token_id]
-    of_model: Any = getattr(lm.model.generation_config, "eos_token_id", None)
-    ends += of_model if isinstance(of_model, list) else [of_model]
-    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "answer"}]
-    if tokenizer.chat_template is not None:
-        # Base models' own end is that of a document; a turn ends by what the template writes.
-        text = tokenizer.apply_chat_template(chat, tokenize=False)
-        after = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
-        special = {
-            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
-        ends += special.intersection(after[:1])
-    known = sorted({end for end in ends if end is not None})
-    if not known:
-        raise ModelError(f"{type(lm.model).__name__} has no token that ends an answer")
-    return known

@@ -29,6 +29,7 @@ def _of_paper(width: int) -> Recipe:
             "proximal": partial(paper.proximal, width),
             "quantize": partial(paper.quantize, width),
             "decoder": paper.decoder,
+            "sft": paper.sft,
         },
         lm="Qwen/Qwen2.5-0.5B-Instruct",
     )

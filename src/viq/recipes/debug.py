@@ -1,6 +1,6 @@
 """Every stage in seconds on one core: what tests and CI train. The results are of no use.
 
-All reads synthetic images, made on the fly, so there is nothing to download.
+All but sft reads synthetic images, made on the fly, so there is nothing to download.
 """
 
 from viq.data.config import ImageDataConfig, PairDataConfig, PhaseConfig, TextDataConfig
@@ -13,6 +13,7 @@ from viq.model.encoder import EncoderConfig, PoolConfig
 from viq.model.presets import nano as nano_network
 from viq.model.shape import CodeBlocks, Shape
 from viq.model.text_tower import TextTowerConfig
+from viq.training.launch import DATA, HELD_OUT
 from viq.training.loop import LoopConfig
 from viq.training.optim import OptimConfig
 from viq.training.stages.align import AlignConfig
@@ -21,6 +22,7 @@ from viq.training.stages.decoder import DecoderConfig
 from viq.training.stages.proximal import ProximalConfig
 from viq.training.stages.quantize import QuantizeConfig
 from viq.training.stages.reconstruct import ReconstructConfig
+from viq.training.stages.sft import SftConfig
 from viq.training.stages.vae import VaeConfig
 
 _TRAIN = (SourceConfig(name="synthetic", kind="synthetic", tasks=("shapes", "words")),)
@@ -143,6 +145,27 @@ def decoder() -> DecoderConfig:
         repa_weight=0.0,
         discriminator=DiscriminatorConfig(width=8),
     )
+
+
+def sft() -> SftConfig:
+    """viq train sft --recipe debug --start QUANTIZE --data CODES --out RUN"""
+    data = TextDataConfig(
+        sources=(SourceConfig(name="data", path=DATA),),
+        validation=(SourceConfig(name="data", path=HELD_OUT),),
+        phases=(
+            PhaseConfig(
+                area=96**2,
+                pool=2,
+                seq_len=512,
+                max_patches=512,
+                weights={"data": 1.0},
+                tokens=2048,
+            ),
+        ),
+        workers=0,
+        validation_samples=2,
+    )
+    return SftConfig(data=data, loop=_loop(), adapter=_ADAPTER)
 
 
 def reconstruct() -> ReconstructConfig:

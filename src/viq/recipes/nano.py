@@ -15,7 +15,7 @@ from viq.mllm.model import AdapterConfig
 from viq.model.encoder import PoolConfig
 from viq.model.presets import NANO_CODE_BLOCKS, NANO_SHAPE
 from viq.model.presets import nano as nano_network
-from viq.training.launch import DATA
+from viq.training.launch import DATA, HELD_OUT
 from viq.training.loop import LoopConfig
 from viq.training.optim import OptimConfig
 from viq.training.stages.align import AlignConfig
@@ -24,6 +24,7 @@ from viq.training.stages.decoder import DecoderConfig
 from viq.training.stages.proximal import ProximalConfig
 from viq.training.stages.quantize import QuantizeConfig
 from viq.training.stages.reconstruct import ReconstructConfig
+from viq.training.stages.sft import SftConfig
 from viq.training.stages.vae import VaeConfig
 
 # Photographs and what looks like them are what a tokenizer is judged by.
@@ -127,6 +128,27 @@ def decoder() -> DecoderConfig:
         loop=LoopConfig(steps=1500, optim=optim, ema=0.999),
         adversarial_start=500,
     )
+
+
+def sft() -> SftConfig:
+    """viq train sft --recipe nano --start nano --data CODES --held-out MORE --out runs/sft
+
+    SmolLM2 with adapters, on codes that viq extract made of captioned pictures. Not run yet.
+    """
+    phase = PhaseConfig(
+        area=512**2,  # where pictures are read
+        pool=2,
+        seq_len=1024,
+        max_patches=4096,
+        weights={"data": 1.0},
+        tokens=2_000_000,
+    )
+    data = TextDataConfig(
+        sources=(SourceConfig(name="data", path=DATA),),
+        validation=(SourceConfig(name="data", path=HELD_OUT),),
+        phases=(phase,),
+    )
+    return SftConfig(data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), adapter=_ADAPTER)
 
 
 def reconstruct() -> ReconstructConfig:

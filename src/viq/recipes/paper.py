@@ -9,19 +9,23 @@ $ accelerate launch -m viq.cli.main train align --recipe giant --start TOWER --d
 $ ... train proximal --recipe giant --start A --vae QWEN_VAE --out B
 $ ... train quantize --recipe giant --start B --out C
 $ ... train decoder --recipe giant --start C --perceptual LPIPS --features DINOV2 --out D
+$ viq extract DATA --model C/tokenizer --max-pixels 589824 --out CODES
+$ ... train sft --recipe giant --start C --data CODES --lm Qwen/Qwen2.5-1.5B-Instruct --out E
+$ ... train sft --recipe giant --vision foreign --vision-model SIGLIP2 --data DATA --lm ... --out F
 """
 
 from viq.data.config import ImageDataConfig, PhaseConfig, TextDataConfig
 from viq.data.crops import CropConfig
 from viq.data.sources import SourceConfig
 from viq.model.presets import released_code_blocks, released_shape
-from viq.training.launch import DATA
+from viq.training.launch import DATA, HELD_OUT
 from viq.training.loop import LoopConfig
 from viq.training.optim import OptimConfig
 from viq.training.stages.align import AlignConfig
 from viq.training.stages.decoder import DecoderConfig
 from viq.training.stages.proximal import ProximalConfig
 from viq.training.stages.quantize import QuantizeConfig
+from viq.training.stages.sft import SftConfig
 
 _TRAIN = (SourceConfig(name="data", path=DATA),)
 _HELD_OUT = (SourceConfig(name="data", path=DATA, split="validation"),)
@@ -89,4 +93,29 @@ def decoder() -> DecoderConfig:
         loop=LoopConfig(steps=50_000, optim=optim, accumulate=2, ema=0.9999, keep_every=10_000),
         perceptual="LPIPS",  # folders
         features="DINOV2",
+    )
+
+
+def sft() -> SftConfig:
+    """All of a language model on 2 million samples of LLaVA-OneVision, at most 768^2 pixels.
+
+    The paper says no more than that; the rates are LLaVA-NeXT's, the ten times higher one of the
+    new projector and the budget, about one epoch, are ours.
+    """
+    phase = _phase(768, 2, 1_600_000_000, seq_len=16384)
+    return SftConfig(
+        data=TextDataConfig(
+            sources=_TRAIN,
+            validation=(SourceConfig(name="data", path=HELD_OUT),),
+            phases=(phase,),
+            workers=8,
+        ),
+        loop=_loop(
+            OptimConfig(
+                lr=1e-5, lr_scale={"projector": 10.0}, warmup=0.03, min_ratio=0.0, weight_decay=0.0
+            )
+        ),
+        adapter=None,
+        train_lm=True,
+        fresh=True,  # all that are compared start alike
     )

@@ -180,7 +180,7 @@ def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int)
 def _load_mllm(config: TextAlignedConfig, inputs: Inputs, width: int, pool: int) -> MultimodalModel:
     """The start's multimodal model, or a new one."""
     if has(inputs.start, "mllm"):
-        mllm = MultimodalModel.load(Path(str(inputs.start)) / "mllm", lm=inputs.lm)
+        mllm = MultimodalModel.from_pretrained(Path(str(inputs.start)) / "mllm", lm=inputs.lm)
         if mllm.config.adapter != config.adapter:
             raise ModelError(
                 f"the start's language model has {mllm.config.adapter}, this run's"

@@ -24,6 +24,7 @@ PAIRS, CROPS, CROP_SIDE = 256, 64, 128  # of an evaluation; the side is in pixel
 BEGINNING = 16  # samples that a stage may start from
 PATCH = 16  # pixels on its side; no crop ends within one
 DATA = "DATA"  # stands in a recipe's sources for the run's own data
+HELD_OUT = "HELD_OUT"  # and this for its own validation data, if there are any
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def with_inputs_of_start(inputs: Inputs) -> Inputs:
         return inputs
     try:
         before = json.loads(path.read_text())["inputs"]
-        found = {f.name: before[f.name] for f in fields(Inputs) if f.name != "start"}
+        # A run of an older version lacks what came later.
+        names = [f.name for f in fields(Inputs) if f.name != "start" and f.name in before]
+        found = {name: before[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"not a run's own file ({error!r})", path) from error
     return replace(inputs, **{k: v for k, v in found.items() if getattr(inputs, k) is None})
@@ -84,7 +87,7 @@ def prepare(
         "lanes_total": state.num_processes * accumulate,
         "lanes": range(first, first + accumulate),
     }
-    config = replace(config, data=_placed(config.data, inputs.data))
+    config = replace(config, data=_placed(config.data, inputs))
     if isinstance(config.data, ImageDataConfig):
         _check_crops(config.data.crops)
     if stage_name == "align" and inputs.teacher is None:
@@ -101,6 +104,8 @@ def prepare(
             data = image_loader(config.data, steps=config.loop.steps, **lanes)
     except ValueError as error:  # settings that are wrong, or do not go together
         raise InputError(str(error)) from error
+    if stage_name == "sft" and inputs.vision is None:
+        inputs = replace(inputs, vision=inputs.start)  # said here for a run that goes on from it
     return stage, data, {"stage": stage_name, "config": config, "inputs": inputs}
 
 
@@ -141,14 +146,19 @@ def _check_crops(crops: CropConfig) -> None:
             )
 
 
-def _placed(data: Any, where: str | None) -> Any:
-    """The data config with the run's own data in the place of ``DATA``."""
+def _placed(data: Any, inputs: Inputs) -> Any:
+    """The data config with the run's own data in the places of ``DATA`` and ``HELD_OUT``.
+
+    Sources of held-out data that are not named are left out.
+    """
+    where = {DATA: inputs.data, HELD_OUT: inputs.held_out}
     placed = {}
     for name in ("sources", "validation"):
-        sources = getattr(data, name)
-        if where is None and any(source.path == DATA for source in sources):
+        sources = [s for s in getattr(data, name) if s.path != HELD_OUT or inputs.held_out]
+        if inputs.data is None and any(source.path == DATA for source in sources):
             raise InputError("this recipe reads a data set; name it by --data")
         placed[name] = tuple(
-            replace(source, path=where) if source.path == DATA else source for source in sources
+            replace(source, path=where[source.path]) if source.path in where else source
+            for source in sources
         )
     return replace(data, **placed)

@@ -22,10 +22,12 @@ class Inputs:
     """Where a run gets from what is not trained in it; saved in ``run.json``."""
 
     data: str | None = None  # a data set, for sources whose path is "DATA"
+    held_out: str | None = None  # another, for validation sources whose path is "HELD_OUT"
     start: str | None = None  # the run folder of the stage before, or a saved model
     teacher: str | None = None  # a vision tower: the frozen start model
     vae: str | None = None  # an autoencoder in diffusers' layout
     lm: str | None = None  # a causal language model: a folder, hub id, or "smollm2"
+    vision: str | None = None  # what sft sees images with, where that is not the start
 
 
 class Losses(NamedTuple):

@@ -137,7 +137,7 @@ def test_a_built_stage_is_exported_and_loads(toys, config, samples, tower_run, t
     assert tower.encoder.config.position_side == 6
     for name, tensor in stage.network.encoder.state_dict().items():
         assert torch.equal(tensor, tower.encoder.state_dict()[name])
-    mllm = MultimodalModel.load(tmp_path / "run" / "mllm")
+    mllm = MultimodalModel.from_pretrained(tmp_path / "run" / "mllm")
     assert torch.equal(mllm.projector.proj_in.weight, stage.mllm.projector.proj_in.weight)
 
 

@@ -145,7 +145,7 @@ def test_missing_inputs_are_named_with_their_flags(toys, config, tower_run):
 def test_the_language_model_goes_on_from_the_starts(toys, config, tmp_path):
     mllm = toys.mllm()
     torch.nn.init.ones_(mllm.projector.newline)
-    mllm.save(tmp_path / "mllm")
+    mllm.save_pretrained(tmp_path / "mllm")
     save_vision_tower(toys.tower, tmp_path / "tower")
     config = replace(config, distil_weight=0.0, target="none")
     stage = build(config, Inputs(start=str(tmp_path)), [])

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from viq.chat import IGNORED
 from viq.checkpoint import VisionTower
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig, TextDataConfig
@@ -28,11 +27,12 @@ from viq.external.vae import Vae
 from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr
-from viq.mllm.model import AdapterConfig, MultimodalModel, Prompt
+from viq.mllm.model import AdapterConfig, MultimodalModel
 from viq.model.encoder import AttentionPool
 from viq.model.latent_head import LatentHead
 from viq.model.layers import gradient_checkpointing
 from viq.model.packing import Packing
+from viq.training.answers import answers
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation, reconstruction
 from viq.training.stage import Evaluation, Frozen, Losses, Stage
@@ -157,7 +157,7 @@ class TextAlignedStage(Stage):
     def export_mllm(self, folder: Path) -> None:
         """Writes ``mllm/``, the projector and the adapters, where there is a language model."""
         if self.mllm is not None:
-            self.mllm.save(folder / "mllm")
+            self.mllm.save_pretrained(folder / "mllm")
 
     def groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """The network's "carried" and "new" parameters, and the multimodal model's groups."""
@@ -208,7 +208,7 @@ class TextAlignedStage(Stage):
 
     def _text(self, batch: Batch, features: Tensor) -> Tensor:
         assert self.mllm is not None
-        text: Tensor = self.mllm(
+        text: Tensor = self.mllm.packed_loss(
             features,
             batch.packing,
             batch.pool,
@@ -256,51 +256,10 @@ class TextAlignedStage(Stage):
             pictures["reconstruction"] = _side_by_side(images, rebuilt, quality)
         text = ""
         if self.mllm is not None:
-            turns = last_turns(batch)
-            answers = self.mllm.generate(
-                seen.features,
-                batch.packing,
-                batch.pool,
-                [turn.prompt for turn in turns],
-                max_new_tokens=self.config.answer_tokens,
+            figures["eval_exact"], text = answers(
+                self.mllm, batch, seen.features, max_new_tokens=self.config.answer_tokens
             )
-            right, asked = (
-                self.mllm.tokenizer.batch_decode(
-                    [ids.tolist() for ids in texts], skip_special_tokens=True
-                )
-                for texts in ([t.answer for t in turns], [t.question for t in turns])
-            )
-            same = [a.strip() == b.strip() for a, b in zip(right, answers, strict=True)]
-            figures["eval_exact"] = sum(same) / len(same)
-            rows = zip(asked, right, answers, strict=True)
-            text = _table(("question", "right answer", "answer"), rows)
         return Evaluation(figures, pictures, text)
-
-
-class Turn(NamedTuple):
-    """A sample's last answer and what comes before it."""
-
-    prompt: Prompt
-    question: Tensor  # the prompt's tokens that are text
-    answer: Tensor
-
-
-def last_turns(batch: Batch) -> list[Turn]:
-    """The last answer of each sample, in order; samples without one are an error."""
-    turns, start = [], 0
-    labels, places = batch.labels.cpu(), batch.image_positions.cpu()
-    for length in batch.lengths[: len(batch.samples)]:
-        supervised = (labels[start : start + length] != IGNORED).tolist()
-        end = length - supervised[::-1].index(True)
-        begin = end - supervised[:end][::-1].index(False)
-        ids = batch.input_ids[start : start + begin]
-        images = places[(places >= start) & (places < start + begin)] - start
-        is_text = torch.ones(begin, dtype=torch.bool).index_fill(0, images, False)
-        prompt = Prompt(ids, images.to(ids.device))
-        answer = batch.input_ids[start + begin : start + end]
-        turns.append(Turn(prompt, ids[is_text.to(ids.device)], answer))
-        start += length
-    return turns
 
 
 def images_of(pixels: Tensor, packing: Packing, patch_size: int) -> list[Tensor]:
@@ -333,10 +292,3 @@ def _side_by_side(
         for image, other, decibels in zip(images[:SHOWN], rebuilt, quality, strict=False)
     ]
     return sheet(("original", "reconstruction"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table of any text."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"

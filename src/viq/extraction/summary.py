@@ -1,0 +1,182 @@
+"""What an extraction made, in figures: for people, and for the card of the data set."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from viq.extraction.report import UnitReport, write_whole
+from viq.store import CodesInfo
+
+ERRORS = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("unit", pa.int32()),
+        pa.field("position", pa.int64()),  # of the row in its unit
+        pa.field("where", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """A data set's counts, and what this run had to do with them.
+
+    Attributes:
+        rows: in the data set.
+        errors: rows that are in errors.parquet instead.
+        images: with codes.
+        pixels: of the images as they were.
+        codes: of all images.
+        code_bytes: what they take on disk.
+        file_bytes: all data files.
+        worker_seconds: that workers took for all units, in this run and in those before it.
+        units: of the whole extraction.
+        new_units: that this run did.
+        new_images: in them.
+        new_pixels: in them.
+        seconds: that this run took.
+    """
+
+    rows: int = 0
+    errors: int = 0
+    images: int = 0
+    pixels: int = 0
+    codes: int = 0
+    code_bytes: int = 0
+    file_bytes: int = 0
+    worker_seconds: float = 0.0
+    units: int = 0
+    new_units: int = 0
+    new_images: int = 0
+    new_pixels: int = 0
+    seconds: float = 0.0
+
+    def add(self, report: UnitReport, *, is_new: bool) -> None:
+        """Counts a unit."""
+        self.rows += report.rows - len(report.errors)
+        self.errors += len(report.errors)
+        self.images += report.images
+        self.pixels += report.pixels
+        self.codes += report.codes
+        self.code_bytes += report.code_bytes
+        self.file_bytes += report.file_bytes
+        self.worker_seconds += report.seconds
+        self.units += 1
+        if is_new:
+            self.new_units += 1
+            self.new_images += report.images
+            self.new_pixels += report.pixels
+
+    @property
+    def bytes_a_code(self) -> float:
+        """What a code takes on disk."""
+        return self.code_bytes / max(1, self.codes)
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the codes on disk, per pixel of the originals."""
+        return 8 * self.code_bytes / max(1, self.pixels)
+
+    @property
+    def hours_a_million(self) -> float:
+        """Hours of one worker for a million such images, without loading the model."""
+        return self.worker_seconds / 3600 * 1e6 / max(1, self.images)
+
+    def to_dict(self, price_per_hour: float | None = None) -> dict[str, Any]:
+        """All figures by name, as JSON; the price is a worker's."""
+        per_second = 1 / max(self.seconds, 1e-9)
+        figures: dict[str, Any] = {
+            "rows": self.rows,
+            "errors": self.errors,
+            "images": self.images,
+            "megapixels": self.pixels / 1e6,
+            "codes": self.codes,
+            "bytes": self.file_bytes,
+            "bytes_a_code": self.bytes_a_code,
+            "bits_per_pixel": self.bits_per_pixel,
+            "units": self.units,
+            "new_units": self.new_units,
+            "seconds": self.seconds,
+            "images_per_second": self.new_images * per_second,
+            "megapixels_per_second": self.new_pixels / 1e6 * per_second,
+            "worker_hours_per_million_images": self.hours_a_million,
+        }
+        if price_per_hour is not None:
+            figures["price_per_million_images"] = price_per_hour * self.hours_a_million
+        return figures
+
+
+def write_errors(path: Path, reports: Iterable[UnitReport]) -> None:
+    """Writes ``errors.parquet``, in the source's order."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with pq.ParquetWriter(temporary, ERRORS, compression="zstd") as writer:
+        waiting: list[Mapping[str, Any]] = []
+        for report in reports:
+            waiting += [
+                {
+                    "id": error.id,
+                    "unit": report.unit,
+                    "position": error.position,
+                    "where": error.where,
+                    "reason": error.reason,
+                }
+                for error in report.errors
+            ]
+            if len(waiting) > 10_000:
+                writer.write_table(pa.Table.from_pylist(waiting, ERRORS))
+                waiting = []
+        writer.write_table(pa.Table.from_pylist(waiting, ERRORS))
+    temporary.replace(path)
+
+
+def write_card(path: Path, summary: Summary, info: CodesInfo, model: str) -> None:
+    """Writes ``README.md``: by its head ``datasets`` finds the files, the rest is for people."""
+    levels = ", ".join(map(str, info.levels))
+    write_whole(
+        path,
+        f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+tags:
+- image-codes
+- viq
+---
+
+# Images as codes
+
+Each row has the columns of its source, without the pictures, and the codes of its images.
+
+```python
+from datasets import load_dataset
+row = load_dataset("path/of/this/folder", split="train")[0]
+codes, grid_sizes = row["codes"], row["grid_sizes"]
+```
+
+| | |
+|---|---|
+| rows | {summary.rows:,} |
+| rows in `errors.parquet`, an image of which could not be read | {summary.errors:,} |
+| images | {summary.images:,} |
+| megapixels | {summary.pixels / 1e6:,.1f} |
+| codes | {summary.codes:,} |
+| bytes a code | {summary.bytes_a_code:.2f} |
+| bits per pixel | {summary.bits_per_pixel:.3f} |
+| tokenizer | {model} |
+| its fingerprint | `{info.fingerprint}` |
+| levels | {levels} |
+| codes a patch | {info.code_heads} |
+| patch size | {info.patch_size} |
+
+`codes` holds all images of a row end to end, patch by patch, and each patch's
+{info.code_heads} codes side by side; `grid_sizes`, `original_sizes` and `encoded_sizes` hold
+[height, width] of each image, in patches and in pixels.
+""",
+    )

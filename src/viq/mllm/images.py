@@ -1,0 +1,177 @@
+"""What a language model is given of images: features, codes, or pixels that become codes.
+
+Axes: N patches of all images, Q code heads, C width, P patch side in pixels.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from viq.codes import Codes
+from viq.errors import CodesError, FingerprintError, ModelError
+from viq.image import ImageConfig, Picture, Prepared, patchify, prepare, to_range, unpatchify
+from viq.mllm.config import MultimodalConfig
+from viq.model.packing import Packing
+from viq.tokenizer import Tokenizer
+
+Grids = Tensor | Sequence[Sequence[int]]  # (I, 2)
+
+
+def check_codes(
+    codes: Codes,
+    *,
+    fingerprint: str | None,
+    levels: Sequence[int] | None,
+    pool: int,
+    name: str | None = None,
+) -> None:
+    """Sees that codes are those that a model takes.
+
+    Raises:
+        CodesError: they are another tokenizer's, or ``pool`` does not divide their grid.
+    """
+    if fingerprint is not None and codes.fingerprint != fingerprint:
+        raise FingerprintError(fingerprint, codes.fingerprint, name)
+    if levels is None:
+        raise CodesError("this language model has no code embedder: give it features", name)
+    if codes.levels != tuple(levels):
+        raise CodesError(f"the codes' levels, {codes.levels}, are not the model's, {levels}", name)
+    h, w = codes.grid_size
+    if h % pool or w % pool:
+        raise CodesError(
+            f"its grid of {h} x {w} patches does not divide into {pool} x {pool}, of which this"
+            " language model makes a token; encode the picture with the model's own encode()",
+            name,
+        )
+
+
+def check_values(codes: Tensor, config: MultimodalConfig) -> None:
+    """Sees that integers (N, Q) are codes of the model's codebook, where no device must be asked.
+
+    Raises:
+        CodesError: their number or one of them is out of bounds.
+    """
+    embedder = config.embedder
+    if embedder is None or config.levels is None:
+        raise CodesError("this language model has no code embedder: give it features")
+    if codes.ndim != 2 or codes.shape[1] != embedder.code_heads:
+        raise CodesError(
+            f"codes have shape {tuple(codes.shape)}; pass (patches, {embedder.code_heads})"
+        )
+    if codes.device.type != "cpu" or not codes.numel():
+        return
+    low, high = (int(value) for value in codes.aminmax())
+    size = math.prod(config.levels)
+    if low < 0 or high >= size:
+        raise CodesError(f"codes go from {low} to {high}, but the codebook has {size:,} entries")
+
+
+def stack_codes(codes: Sequence[Codes]) -> Tensor:
+    """The codes of one image or more end to end, int32 (N, Q)."""
+    return torch.from_numpy(np.concatenate([one.values.astype(np.int32) for one in codes]))
+
+
+def prepare_picture(
+    picture: Picture, image: ImageConfig, pool: int, *, name: str | None = None
+) -> Prepared:
+    """A picture as the tokenizer prepares it, padded further where image tokens need that.
+
+    Raises:
+        ImageError: it cannot be read, or is too thin.
+    """
+    multiple = math.lcm(image.pad_multiple, image.patch_size * pool)
+    config = ImageConfig(
+        patch_size=image.patch_size,
+        pad_multiple=multiple,
+        padding=image.padding,
+        max_pixels=max(image.max_pixels, multiple**2),
+    )
+    return prepare(picture, config, name=name)
+
+
+def to_patches(prepared: Prepared, image: ImageConfig) -> Tensor:
+    """A prepared picture as patches (N, 3 * P * P): uint8, as it was, unless padded with grey.
+
+    Besides being a quarter as large, integers stay what they are when a batch is made bfloat16.
+    """
+    patches = patchify(prepared.pixels, image.patch_size)
+    if image.padding == "zero":  # between two of the 256 values
+        return patches
+    return patches.add_(1).mul_(127.5).round_().to(torch.uint8)
+
+
+def encode_patches(pixel_values: Tensor, packing: Packing, tokenizer: Tokenizer) -> Tensor:
+    """Codes (N, Q), int32, of patches (N, 3 * P * P): uint8, or float in [-1, 1].
+
+    Raises:
+        ValueError: they are not as many as the grids have.
+    """
+    patch_size = tokenizer.config.image.patch_size
+    if len(pixel_values) != packing.offsets[-1]:
+        raise ValueError(f"{len(pixel_values)} patches for grids of {packing.offsets[-1]}.")
+    pixels = to_range(pixel_values) if pixel_values.dtype == torch.uint8 else pixel_values.float()
+    prepared = []
+    for rows, grid_size in zip(packing.split(pixels), packing, strict=True):
+        image = unpatchify(rows, grid_size, patch_size)
+        size = (image.shape[1], image.shape[2])
+        prepared.append(Prepared(image, size, size, grid_size))
+    return stack_codes(tokenizer.encode(prepared))
+
+
+def check_vision(vision: Tokenizer, config: MultimodalConfig) -> None:
+    """Sees that a vision tokenizer is the one whose codes the model reads.
+
+    Raises:
+        ModelError: it is another.
+    """
+    if config.fingerprint not in (None, vision.fingerprint):
+        raise ModelError(
+            f"this is tokenizer {vision.fingerprint[:12]} now, but the language model reads codes"
+            f" of {str(config.fingerprint)[:12]}",
+            config.tokenizer,
+        )
+
+
+class Images(NamedTuple):
+    """Images of a batch, of which at most one of the two is there."""
+
+    packing: Packing
+    codes: Tensor | None  # (N, Q)
+    features: Tensor | None  # (N, C)
+
+
+def read_images(
+    config: MultimodalConfig,
+    codes: Tensor | Sequence[Codes] | None,
+    features: Tensor | None,
+    pixel_values: Tensor | None,
+    grid_sizes: Grids | None,
+    vision: Callable[[], Tokenizer],
+) -> Images:
+    """Images given in any one way, or none; see ``MultimodalModel.forward``.
+
+    Raises:
+        ValueError: they are given in two ways, or without their grids.
+        CodesError: the codes are another tokenizer's, or out of bounds.
+    """
+    ways = {"codes": codes, "features": features, "pixel_values": pixel_values}
+    if len(given := [name for name, value in ways.items() if value is not None]) > 1:
+        raise ValueError(f"images are given as {' and '.join(given)}; give them one way.")
+    if codes is not None and not isinstance(codes, Tensor):
+        for one in codes:
+            check_codes(one, fingerprint=config.fingerprint, levels=config.levels, pool=config.pool)
+        grid_sizes = [one.grid_size for one in codes]
+        codes = stack_codes(codes) if codes else None
+    if given and grid_sizes is None:
+        raise ValueError(f"{given[0]} are without grid_sizes, the patches (h, w) of each image.")
+    grids = grid_sizes.tolist() if isinstance(grid_sizes, Tensor) else grid_sizes or []
+    packing = Packing.of((h, w) for h, w in grids)
+    if pixel_values is not None:
+        codes = encode_patches(pixel_values, packing, vision())
+    if codes is not None:
+        check_values(codes, config)
+    return Images(packing, codes, features)
