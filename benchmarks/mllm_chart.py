@@ -46,9 +46,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    if column in PERCENT:
-        return f"{100 * value:.1f} %"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{100 * value:.1f} %" if column in PERCENT else f"{value:.3g}"
 
 
 def draw(axes: Axes, tokens: int, document: dict[str, Any]) -> None:

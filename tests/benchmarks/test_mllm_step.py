@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import flops
 import measure
+import mllm_cases
 import mllm_chart
 import mllm_sizes
 import mllm_step
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from flops import Flops
-from mllm_step import IMAGE_TOKENS, PATCHES, TRAININGS, WAYS, Case, Step
+from mllm_cases import IMAGE_TOKENS, PATCHES, WAYS, Case
+from mllm_step import TRAININGS, Step
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -64,7 +66,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return mllm_step.write_codes(tmp_path_factory.mktemp("codes"), 6, (8, 8, 8, 5, 5, 5), 4)
+    return mllm_cases.write_codes(tmp_path_factory.mktemp("codes"), 6, (8, 8, 8, 5, 5, 5), 4)
 
 
 def test_a_sample_is_one_image_and_192_tokens_of_text():
@@ -98,7 +100,7 @@ def test_what_is_counted_is_what_torch_counts_in_a_step(tiny, dataset, monkeypat
     with FlopCounterMode(display=False) as counter:
         step.run(way)
     monkeypatch.setattr(flops, "attention", lambda *_, **__: Flops())
-    counted = Flops().plus(*mllm_step.counted(case, "tiny")[way].values())
+    counted = Flops().plus(*mllm_cases.counted(case, "tiny")[way].values())
     assert counter.get_total_flops() == counted.both > 0
 
 
@@ -132,11 +134,11 @@ def test_true_language_models_have_the_parameters_of_qwen():
         assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-@pytest.mark.parametrize("case", mllm_step.MAIN, ids=lambda case: f"{case.lm}-{case.tokens}")
+@pytest.mark.parametrize("case", mllm_cases.MAIN, ids=lambda case: f"{case.lm}-{case.tokens}")
 def test_the_twin_has_the_ratios_of_the_true_sizes(case):
     ratios = {}
     for scale in mllm_sizes.SCALES:
-        ways = mllm_step.counted(case, scale)
+        ways = mllm_cases.counted(case, scale)
         encoder = ways["pixels"].pop("vision").forward
         trains = Flops().plus(*ways["pixels"].values())
         head = flops.head(mllm_sizes.vision(scale).head, [PATCHES] * case.samples)
@@ -144,13 +146,13 @@ def test_the_twin_has_the_ratios_of_the_true_sizes(case):
         ratios[scale] = [part / encoder for part in parts]
     true, twin = ratios["true"], ratios["proportional"]
     assert twin == pytest.approx(true, rel=0.02)
-    saved = [mllm_step.counted_savings(case, scale)[1] for scale in mllm_sizes.SCALES]
+    saved = [mllm_cases.counted_savings(case, scale)[1] for scale in mllm_sizes.SCALES]
     assert saved[0] == pytest.approx(saved[1], abs=0.005)
 
 
 def test_codes_are_read_back_as_written_again_and_again(dataset):
     written = np.concatenate([one.values for (one,) in dataset.images()])
-    batches = mllm_step.code_batches(dataset, 2)
+    batches = mllm_cases.code_batches(dataset, 2)
     read = torch.cat([next(batches) for _ in range(3)])
     assert read.dtype == torch.int32
     assert np.array_equal(read.numpy(), written)

@@ -36,10 +36,10 @@ def start(photos, tiny_tokenizer_folder):
     """Starts the command; ends it if the test does not."""
     processes = []
 
-    def start(out):
+    def start(out, *more):
         command = [sys.executable, "-m", "viq.cli.main", "extract", str(photos), "--out", str(out)]
         command += ["--model", str(tiny_tokenizer_folder), "--workers", "2"]
-        command += ["--rows-a-unit", str(PHOTOS // UNITS)]
+        command += ["--rows-a-unit", str(PHOTOS // UNITS), *more]
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -107,3 +107,38 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(start, tmp_path):
     assert went_on >= 3  # what had been done before a kill was there after it
     rows = sum(pq.read_metadata(path).num_rows for path in (out / "data").iterdir())
     assert rows + pq.read_metadata(out / "errors.parquet").num_rows == PHOTOS
+
+
+def test_a_killed_actor_of_ray_is_replaced_and_a_killed_driver_of_it_leaves_what_is_done(
+    start, tmp_path
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert start(whole).wait() == 1
+    process = start(out, "--engine", "ray")
+    reports = out / ".viq" / "units"
+    wait_for_reports(process, reports, 2)
+    actors(process)[0].kill()
+    before = len(list(reports.glob("*.json")))
+    wait_for_reports(process, reports, before + 4)
+    family, writers = psutil.Process(process.pid).children(recursive=True), actors(process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not psutil.wait_procs(writers, timeout=60)[1]
+    for one in psutil.wait_procs(family, timeout=1)[1]:
+        one.kill()  # Ray leaves some of its own behind
+    assert before + 4 <= len(list(reports.glob("*.json"))) < UNITS
+    assert start(out, "--engine", "ray").wait() == 1
+    assert content(out) == content(whole)
+
+
+def actors(process):
+    children = psutil.Process(process.pid).children(recursive=True)
+    found = [one for one in children if "".join(one.cmdline()[:1]).startswith("ray::MapWorker")]
+    assert found
+    return found
+
+
+def wait_for_reports(process, folder, count):
+    while len(list(folder.glob("*.json"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)

@@ -7,7 +7,8 @@ lost is Ray's business. A unit that is done twice is the same file twice.
 import logging
 import os
 import socket
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -76,7 +77,8 @@ class RayEngine:
                 "num_cpus": max(cores, len(os.sched_getaffinity(0))),
             }
         try:
-            ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **options)
+            with _hushed():
+                ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"the Ray cluster cannot be reached: {reason}", where) from error
@@ -116,6 +118,19 @@ def _event(row: Mapping[str, Any]) -> Event:
     if row["report"]:
         return UnitReport.from_json(row["report"])
     return Failure(unit=int(row["unit"]), reason=row["reason"], is_final=bool(row["is_final"]))
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keeps off stderr what Ray's own C++ writes there, whatever its level; errors are raised."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _import() -> Any:
