@@ -46,7 +46,7 @@ from mllm_cases import (
     saved,
     write_codes,
 )
-from products import Products
+from products import Products, Speed
 from report import arguments, report
 from torch import Tensor, nn
 
@@ -150,13 +150,13 @@ class Step:
         other = self.vision["codes" if way == "pixels" else "pixels"]
         return self.memory.peak() - size_of(other)
 
-    def products_alone(self, way: str) -> float | None:
-        """Seconds of the matrix products and attentions of a step by themselves, on a CPU."""
+    def products_alone(self, way: str) -> dict[str, Speed] | None:
+        """The matrix products and attentions of a step by themselves, on a CPU."""
         if self.device.type != "cpu":
             return None
         with Products() as products:
             self.run(way)
-        return products.seconds(self.clock)
+        return products.replay(self.clock)
 
     def _update(self) -> None:
         self.optimizer.step()
@@ -214,7 +214,7 @@ class Measured:
     training: Training
     seconds: dict[str, list[dict[str, float]]]  # of each way: of each step, by part
     memory: dict[str, int]
-    alone: dict[str, float | None]  # see ``Step.products_alone``
+    alone: dict[str, dict[str, Speed] | None]  # see ``Step.products_alone``
 
 
 def measure(
@@ -253,11 +253,16 @@ class Rows(NamedTuple):
     step: dict[str, Any]
     forward: dict[str, Any]
     parts: list[dict[str, Any]]  # one a way
+    speeds: list[dict[str, Any]]  # of the products alone, by way and kind
 
 
 def rows_of(case: Case, scale: str, measured: Measured) -> Rows:
     """What is saved of a step and of a forward pass, and where each way's time goes."""
-    forward, step, parts = {}, {}, []
+    forward, step, parts, speeds = {}, {}, [], []
+    alone = {
+        way: speed and sum(s.seconds for s in speed.values())
+        for way, speed in measured.alone.items()
+    }
     for way, steps in measured.seconds.items():
         seconds = {part: median(one[part] for one in steps) for part in PARTS}
         forward[way] = median(sum(one[part] for part in FORWARD) for one in steps)
@@ -271,12 +276,23 @@ def rows_of(case: Case, scale: str, measured: Measured) -> Rows:
                 "tokens/s": sum(case.lengths) / step[way],
                 "peak GiB": measured.memory[way] / 2**30,
                 **{part: seconds[part] / sum(seconds.values()) for part in PARTS},
-                "products alone": measured.alone[way] and measured.alone[way] / step[way],
+                "products alone": alone[way] and alone[way] / step[way],
             }
         )
+        for kind, speed in (measured.alone[way] or {}).items():
+            speeds.append(
+                {
+                    **_naming(case),
+                    "way": way,
+                    "products": kind,
+                    "GFLOP": speed.flops / 1e9,
+                    "GFLOP/s": speed.flops / speed.seconds / 1e9 if speed.seconds else None,
+                    "share of their time": speed.seconds / (alone[way] or 1),
+                }
+            )
     ours, true = counted_savings(case, scale), counted_savings(case, "true")
     paper = mllm_sizes.PAPER[case.lm, case.tokens] if case.name == "full" else (None, None)
-    alone = saved(measured.alone) if None not in measured.alone.values() else None
+    saved_alone = saved(alone) if None not in alone.values() else None
     rows = [
         {
             **_naming(case),
@@ -285,13 +301,13 @@ def rows_of(case: Case, scale: str, measured: Measured) -> Rows:
             "saved": saved(seconds),
             "by FLOPs": ours[number],
             "points more": 100 * (saved(seconds) - ours[number]),
-            "by products alone": alone if seconds is step else None,
+            "by products alone": saved_alone if seconds is step else None,
             "by FLOPs of true sizes": true[number],
             "paper": paper[number],
         }
         for number, seconds in enumerate((forward, step))
     ]
-    return Rows(step=rows[1], forward=rows[0], parts=parts)
+    return Rows(step=rows[1], forward=rows[0], parts=parts, speeds=speeds)
 
 
 def _naming(case: Case) -> dict[str, Any]:
@@ -389,6 +405,7 @@ def main() -> None:
     tables = {
         "forward pass": [rows.forward for rows in done],
         "share of each part of the step": [row for rows in done for row in rows.parts],
+        "speed of the products alone": [row for rows in done for row in rows.speeds],
         "extraction": paid,
         "not measured": failed,
     }

@@ -104,6 +104,17 @@ def test_what_is_counted_is_what_torch_counts_in_a_step(tiny, dataset, monkeypat
     assert counter.get_total_flops() == counted.both > 0
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("way", WAYS)
+def test_products_alone_are_all_that_is_counted(tiny, dataset, monkeypatch, case, way):
+    speeds = Step(case, "tiny", TRAININGS[1], dataset, CPU).products_alone(way)
+    everything = Flops().plus(*mllm_cases.counted(case, "tiny")[way].values())
+    monkeypatch.setattr(flops, "attention", lambda *_, **__: Flops())
+    linear = Flops().plus(*mllm_cases.counted(case, "tiny")[way].values())
+    assert speeds["linear maps"].flops == linear.both
+    assert speeds["attention"].flops == pytest.approx(everything.both - linear.both, rel=0.01)
+
+
 @pytest.mark.parametrize("bottleneck", [None, 10])
 def test_the_heads_products_are_those_torch_counts(tiny, monkeypatch, bottleneck):
     quantizer = QuantizerConfig(levels=(8, 8, 8, 5, 5, 5), bottleneck=bottleneck)
