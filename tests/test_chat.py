@@ -251,7 +251,7 @@ def test_truncation_never_cuts_images(plain):
         truncate(tokens, last, name="set/1")
     assert str(raised.value) == (
         f"set/1: its images reach to token {last + 1}, but a sequence has {last};"
-        " use a longer one, or smaller images"
+        " use a longer one (seq_len), or smaller images"
     )
 
 
@@ -263,5 +263,5 @@ def test_truncation_leaves_something_to_learn(plain):
         truncate(tokens, first, name="set/1")
     assert str(raised.value) == (
         f"set/1: no answer lies in the first {first} of its {len(tokens.input_ids)} tokens;"
-        " use a longer sequence"
+        " use a longer sequence (seq_len)"
     )

@@ -235,7 +235,7 @@ def test_a_recipe_without_the_stage_names_those_it_has(tmp_path, capsys):
         (["--loop.dtype", "half"], "invalid choice 'half' for argument '--loop.dtype'"),
         (["--loop.optim.lr", "fast"], "Error parsing --loop.optim.lr: "),
         (["--data.workers", "-1"], "workers is -1; it must be 0 or more"),
-        (["--bottleneck", "0"], "bottleneck is 0; it must be 1 or more"),
+        (["--bottleneck", "0"], "viq: error: bottleneck is 0; it must be 1 or more"),
         (["--codebook-size", "1"], "codebook_size is 1; it must be 2 or more"),
     ],
 )

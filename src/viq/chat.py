@@ -53,6 +53,12 @@ class _Text(NamedTuple):
     answers: list[tuple[int, int]]  # where each begins, and where its end of turn ends
 
 
+def filling_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """A token for places that are never read: behind the texts, and where images' tokens come."""
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(number for number in ids if isinstance(number, int))
+
+
 def image_tokens(grid_size: tuple[int, int], pool: int) -> int:
     """Tokens of one image in the language model's sequence: begin, then rows with newlines, end."""
     h, w = grid_size
@@ -122,13 +128,13 @@ def truncate(tokens: ChatTokens, max_length: int, *, name: str | None = None) ->
         needed = tokens.image_positions[-1] + 1
         raise InputError(
             f"its images reach to token {needed:,}, but a sequence has {max_length:,};"
-            " use a longer one, or smaller images",
+            " use a longer one (seq_len), or smaller images",
             name,
         )
     if all(label == IGNORED for label in labels):
         raise InputError(
             f"no answer lies in the first {max_length:,} of its {length:,} tokens;"
-            " use a longer sequence",
+            " use a longer sequence (seq_len)",
             name,
         )
     return ChatTokens(tokens.input_ids[:max_length], labels, tokens.image_positions)
@@ -238,9 +244,7 @@ def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
 def _encode(
     written: _Text, tokenizer: "PreTrainedTokenizerBase", image_tokens: Sequence[int]
 ) -> ChatTokens:
-    image_id = tokenizer.pad_token_id
-    if image_id is None:
-        image_id = tokenizer.eos_token_id
+    image_id = filling_id(tokenizer)
     ids: list[int] = []
     labels: list[int] = []
     places: list[int] = []

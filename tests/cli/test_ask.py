@@ -122,6 +122,19 @@ def test_the_answer_is_streamed(tmp_path, monkeypatch):
     assert None in events[events.index(words[0]) :]
 
 
+def test_a_question_may_be_longer_than_a_files_name(ask):
+    status, out, err = ask("Well, " + "what is it? " * 30)
+    assert (status, err) == (0, [])
+    assert out
+
+
+def test_an_answer_ends_where_the_language_model_does(viq_command, model_folder):
+    options = ("--model", model_folder, "--max-new-tokens", 10_000, "--json")
+    status, out, err = viq_command("ask", "x" * 2000, *options)
+    assert (status, err) == (0, [])
+    assert len(json.loads(out[0])["answer"]) < 48
+
+
 def test_a_temperature_draws(ask):
     answers = set()
     for seed in range(3):
@@ -146,7 +159,7 @@ def test_a_run_before_sft_reads_the_codes_of_the_tokenizer_beside(
     options = ("--model", tmp_path, "--max-new-tokens", 3)
     status, _, err = viq_command("ask", codes, "Well?", *options)
     assert (status, len(err)) == (2, 1)
-    assert err[0].endswith("a.viq: this language model has no code embedder: give it features")
+    assert err[0].startswith(f"viq: error: {tmp_path}: this language model has learnt to read")
     (tmp_path / "tokenizer").symlink_to(tiny_tokenizer_folder)
     assert viq_command("ask", codes, "Well?", *options).status == 0
 
@@ -202,6 +215,10 @@ def test_wrong_arguments_are_one_line(ask, viq_command, save_image, tmp_path):
     for arguments, message in (
         ((image,), f"{image}: is a file, but the last argument is the question"),
         ((image, " "), "the question, the last argument, is empty"),
+        (("", "Well?"), "a file or --model is empty text"),
+        ((image, "\udcff?"), "the question, the last argument, is not UTF-8"),
+        ((image, "x" * 3000), "the question with its images takes 3,0"),
+        (("Well?", "--temperature", "x"), "argument --temperature: invalid temperature value: 'x'"),
         (("Well?", "--device", "nonsense"), "--device nonsense: "),
         (("Well?", "--temperature", "-1"), "argument --temperature: -1 is not 0 or more"),
         (("Well?", "--lm", "/nowhere"), "/nowhere: no such language model"),

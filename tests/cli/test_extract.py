@@ -8,6 +8,8 @@ import sys
 import time
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from viq.store import CodeDataset
@@ -79,6 +81,10 @@ def test_rows_that_cannot_be_read_make_the_code_one(viq_command, arguments, phot
     (photos / "4.png").write_bytes((photos / "4.png").read_bytes()[:60])
     outcome = viq_command(*arguments, "--json")
     assert outcome.status == 1
+    assert outcome.err == [
+        f"viq: error: 2 rows cannot be read, see {photos.parent / 'out' / 'errors.parquet'};"
+        f" the first: {photos / '2.png'}: row 2.png: the file is empty"
+    ]
     figures = json.loads("\n".join(outcome.out))
     assert (figures["rows"], figures["errors"], figures["images"]) == (4, 2, 4)
     assert figures["units"] == figures["new_units"] == 2
@@ -96,6 +102,16 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(viq_command, argum
     viq_command(*arguments)
     outcome = viq_command(*arguments, "--dry-run")
     assert outcome.out[3] == "units       2, of which 0 are to be done"
+    (plan,) = map(json.loads, viq_command(*arguments, "--dry-run", "--json").out)
+    assert (plan["rows"], plan["units"], plan["missing_units"]) == (6, 2, 0)
+
+
+def test_a_dry_run_refuses_what_the_run_would(viq_command, arguments, photos):
+    viq_command(*arguments)
+    (refusal,) = viq_command(*arguments, "--max-pixels", "2048", "--dry-run").err
+    assert "was begun with max_pixels" in refusal
+    (refusal,) = viq_command(*arguments, "--out", photos, "--dry-run").err
+    assert "the source is read from this folder" in refusal
 
 
 def test_its_help_has_examples(viq_command):
@@ -131,6 +147,27 @@ def test_what_cannot_be_done_is_one_line(viq_command, arguments, more, message):
     (line,) = outcome.err
     assert line.startswith("viq: error: ")
     assert message in line
+
+
+def test_a_source_without_any_image_is_not_silently_done(viq_command, arguments, tmp_path):
+    pq.write_table(pa.table({"id": [1, 2], "picture": [b"1", b"2"]}), tmp_path / "a.parquet")
+    arguments[1] = tmp_path / "a.parquet"
+    outcome = viq_command(*arguments)
+    assert outcome.status == 0
+    (line,) = outcome.err
+    assert line == (
+        "viq: warning: no row has an image; in Parquet and JSON they are looked for in columns"
+        " image, images, in Parquet else in jpg, jpeg, png, webp"
+    )
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_a_variable_that_is_not_set_is_not_the_current_folder(viq_command, arguments, place):
+    arguments[place] = ""
+    outcome = viq_command(*arguments)
+    assert outcome.status == 2
+    (line,) = outcome.err
+    assert ": is empty text (see " in line
 
 
 def test_a_source_that_is_not_there_is_one_line(viq_command, arguments, tmp_path):

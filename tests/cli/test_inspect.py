@@ -287,6 +287,29 @@ def test_verifying_names_all_bad_rows_by_file_and_number(
     assert "  verified     4 bad" in viq_command("inspect", tmp_path / "set", "--verify").out
 
 
+def test_verifying_reads_the_other_columns_too(viq_command, save_data_set, make_codes, tmp_path):
+    path = save_data_set(tmp_path / "a.parquet", [[make_codes(1, 2, n)] for n in range(30)])
+    column = pq.read_metadata(path).row_group(0).column(0)
+    assert column.path_in_schema == "id"
+    data = bytearray(path.read_bytes())
+    data[column.dictionary_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(data)
+    assert viq_command("inspect", path).status == 0
+    status, _, err = viq_command("inspect", path, "--verify")
+    assert (status, len(err)) == (1, 1)
+    assert err[0].startswith(f"viq: error: {path}: cannot be read, or is damaged: ")
+
+
+def test_a_data_set_whose_first_file_is_damaged_is_still_taken_for_one(
+    viq_command, save_data_set, make_codes, tmp_path
+):
+    path = save_data_set(tmp_path / "set/data/train-00000-of-00001.parquet", [[make_codes(1, 2)]])
+    (tmp_path / "set" / ".viq").mkdir()  # as viq extract leaves it
+    path.write_bytes(path.read_bytes()[:-20])
+    (line,) = viq_command("inspect", tmp_path / "set").err
+    assert line.startswith(f"viq: error: {path}: cannot be read, or is damaged: ")
+
+
 def test_without_verifying_the_first_bad_row_ends_it(
     viq_command, save_data_set, make_codes, tmp_path
 ):

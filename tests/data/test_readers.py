@@ -183,5 +183,21 @@ def test_batches_hold_rows_of_all_images_and_the_grids_of_what_is_read(name, mak
 
 def test_codes_of_too_many_patches_are_refused(make_tokenizer):
     packing = TextPacking(PHASE, make_tokenizer(eos_token="<|im_end|>"), READERS["codes"])
-    with pytest.raises(InputError, match="s/1: its images have 128 patches"):
+    with pytest.raises(InputError) as error:
         packing.prepare(samples((codes(8, 16),))[1], 0)
+    assert str(error.value) == (
+        "s/1: its images have 128 patches, but max_patches is 64; raise that, or take smaller"
+        " images (viq extract --max-pixels 4096)"
+    )
+    packing.phase = replace(PHASE, max_patches=128, seq_len=40)
+    with pytest.raises(InputError) as error:
+        packing.prepare(samples((codes(8, 16),))[1], 0)
+    assert str(error.value).startswith("s/1: its images reach to token ")
+    assert str(error.value).endswith(
+        ", but a sequence has 40; use a longer one (seq_len), or smaller images (viq extract"
+        " --max-pixels 4096)"
+    )
+    packing.phase = replace(PHASE, max_patches=12)
+    with pytest.raises(InputError) as error:  # several, none of which is too large by itself
+        packing.prepare(samples((codes(4, 2), codes(2, 4)))[2], 0)
+    assert str(error.value).endswith("or take smaller images")

@@ -129,6 +129,7 @@ def test_pixels_are_normalised_as_the_models_makers_say(settings, mean, std, sav
         (clip, None, {}, "no preprocessor_config.json, which says how pixels are normalised"),
         (clip, {"image_mean": MEAN}, {}, "its preprocessor_config.json has no image_std"),
         (clip, [], {}, "its preprocessor_config.json is no JSON object"),
+        (clip, {**SETTINGS, "resample": 9}, {}, "cannot be used for tiles: 9 is not a valid"),
         (clip, SETTINGS, {"side": 33}, "tiles of 33 pixels are no whole patches; take a multiple"),
         (clip, SETTINGS, {"layer": 7}, "layer 7 is asked for, but it has 4 hidden states"),
         (

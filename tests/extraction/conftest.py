@@ -1,4 +1,4 @@
-"""What tests of sources share: images, sources on a disk and elsewhere, and how they are read."""
+"""What tests share: images, sources on a disk and elsewhere, how they are read, and extracted."""
 
 import io
 from dataclasses import replace
@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from viq.errors import InputError
+from viq.extraction.job import Job
 from viq.extraction.plan import open_source
+from viq.extraction.unit import Settings
 
 
 def encoded(number, format="PNG"):
@@ -24,6 +26,52 @@ def encoded(number, format="PNG"):
 @pytest.fixture(scope="session")
 def png():
     return encoded
+
+
+@pytest.fixture(scope="session")
+def make_photos(tmp_path_factory):
+    """Writes noise of all sizes between two, and files without a byte under some of the numbers."""
+
+    def make_photos(count, sides, empty, suffix):
+        folder = tmp_path_factory.mktemp("photos")
+        rng = np.random.default_rng(1)
+        for n in range(count):
+            height, width = rng.integers(*sides, 2)
+            values = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(values).save(folder / f"{n:03}{suffix}")
+        for n in empty:
+            (folder / f"{n:03}{suffix}").write_bytes(b"")
+        return folder
+
+    return make_photos
+
+
+@pytest.fixture(scope="session")
+def sixteen_photos(make_photos):
+    """Of which one cannot be read."""
+    return make_photos(16, (16, 80), [7], ".png")
+
+
+@pytest.fixture
+def job_of_four(sixteen_photos, tiny_tokenizer_folder):
+    """A job of four units."""
+
+    def job(out):
+        settings = Settings(model=str(tiny_tokenizer_folder))
+        return Job(str(sixteen_photos), out, settings, rows_a_unit=4)
+
+    return job
+
+
+@pytest.fixture
+def written():
+    """All files of a data set that may be compared: not what is private to the extraction."""
+
+    def written(folder):
+        files = [file for file in folder.rglob("*") if file.is_file() and ".viq" not in file.parts]
+        return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+    return written
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """The folder of an extraction: what is done, what is missing, and what is refused."""
 
 import json
+import logging
 import shutil
 from contextlib import closing
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from viq.errors import InputError, ViQError
@@ -35,9 +38,10 @@ def photos(tmp_path_factory):
 def job(photos, tiny_tokenizer_folder, tmp_path):
     """A job over the photos; ``out`` and settings by name."""
 
-    def job(source=photos, out=tmp_path / "out", rows_a_unit=4, **settings):
+    def job(source=photos, out=tmp_path / "out", rows_a_unit=4, retry_errors=False, **settings):
         settings = Settings(**{"model": str(tiny_tokenizer_folder), **settings})
-        return Job(str(source), out, settings, rows_a_unit=rows_a_unit)
+        options = {"rows_a_unit": rows_a_unit, "retry_errors": retry_errors}
+        return Job(str(source), out, settings, **options)
 
     return job
 
@@ -90,7 +94,7 @@ def test_all_rows_are_there_once_in_order_or_among_the_errors(done, tmp_path):
     assert (first["id"], first["unit"], first["position"]) == ("03.png", 0, 3)
     assert first["reason"] == "the file is empty"
     assert first["where"].endswith("03.png")
-    assert (second["id"], second["unit"], second["position"]) == ("05.png", 1, 1)
+    assert (second["id"], second["unit"], second["position"]) == ("05.png", 1, 5)
     assert (summary.rows, summary.errors, summary.images) == (9, 2, 9)
     assert summary.units == summary.new_units == UNITS
 
@@ -228,9 +232,46 @@ def test_the_number_of_readers_and_the_models_place_may_change(
 def test_a_folder_of_something_else_is_left_alone(job, tmp_path):
     (tmp_path / "out" / "data").mkdir(parents=True)
     (tmp_path / "out" / "data" / "mine.parquet").write_bytes(b"mine")
-    with pytest.raises(InputError, match="holds data of something else"):
+    with pytest.raises(InputError, match=r"holds data/mine\.parquet of something else"):
         job()
     assert (tmp_path / "out" / "data" / "mine.parquet").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("lost", ["data", ".viq/units", ".viq"])
+def test_a_folder_that_was_deleted_is_made_again(done, tmp_path, lost):
+    rows = done().rows
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+    shutil.rmtree(tmp_path / "out" / lost)
+    assert done().rows == rows
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+    assert after == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "errors.parquet"])
+def test_files_of_something_else_are_not_overwritten(job, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    with pytest.raises(InputError, match=f"holds {name} of something else"):
+        job()
+    assert (tmp_path / "out" / name).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("place", ["", "data", "train"])
+def test_a_data_set_among_its_source_is_refused(job, photos, tmp_path, place):
+    source = shutil.copytree(photos, tmp_path / "source")
+    before = sorted(source.rglob("*"))
+    with pytest.raises(InputError, match="the source is read from this folder"):
+        job(source=source, out=source / place)  # whose errors.parquet would be the source next time
+    assert sorted(source.rglob("*")) == before
+    with job(source=source, out=source / "codes"):
+        pass
+
+
+def test_a_data_set_beside_its_sources_files_is_refused(job, tmp_path):
+    pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "a.parquet")
+    for source in ("a.parquet", "*.parquet"):
+        with pytest.raises(InputError, match="the source is read from this folder"):
+            job(source=tmp_path / source, out=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "viq-extraction"}'])
@@ -263,13 +304,62 @@ def test_left_over_temporary_files_are_removed(job, tmp_path):
     with job():
         pass
     left = [
-        tmp_path / "out" / "data" / ".train-00000-of-00003.parquet.0123.tmp",
-        tmp_path / "out" / ".viq" / "units" / ".00000.json.0123.tmp",
+        tmp_path / "out" / ".README.md.0123.tmp",
+        tmp_path / "out" / ".viq" / "sorting-00000.tmp",
+        tmp_path / "out" / ".viq" / "run-0123" / ".train-00000-of-00003.parquet.0123.tmp",
+        tmp_path / "out" / ".viq" / "gone-0123" / ".00000.json.0123.tmp",
     ]
     for path in left:
+        path.parent.mkdir(exist_ok=True)
         path.touch()
     with job():
         assert not any(path.exists() for path in left)
+        (run,) = (tmp_path / "out" / ".viq").glob("run-*")
+    assert not run.exists()
+    assert sorted(path.name for path in run.parent.iterdir()) == ["listing.jsonl", "lock", "units"]
+
+
+def test_rows_that_failed_are_tried_again_if_that_is_asked(done, job, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    lines = [{"id": n, "image": f"images/{n}.png"} for n in range(9)]
+    source = tmp_path / "a.jsonl"
+    source.write_text("\n".join(map(json.dumps, lines)))
+    for n in range(9):
+        Image.new("RGB", (40, 40), (n, n, n)).save(images / f"{n}.png")
+    done(source=source, out=tmp_path / "whole")
+    away = (images / "5.png").rename(tmp_path / "5.png")
+    assert done(source=source).errors == 1
+    away.rename(images / "5.png")
+    assert done(source=source).errors == 1
+    with job(source=source, retry_errors=True) as again:
+        assert again.missing == [1]
+        assert again.before == (5, 5, again.before.pixels, 0, 2)
+        assert [step.units for step in again.run(here)] == [3]
+        summary = again.finish()
+    assert (summary.rows, summary.errors, summary.new_units) == (9, 0, 1)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    with job(source=source, retry_errors=True) as again:
+        assert again.missing == []
+
+
+def test_a_job_that_goes_on_with_other_versions_says_so(done, job, tmp_path, caplog):
+    done()
+    path = tmp_path / "out" / "extraction.json"
+    document = json.loads(path.read_text())
+    assert document["versions"] == {"pyarrow": pa.__version__, "torch": torch.__version__}
+    path.write_text(json.dumps(document | {"versions": {**document["versions"], "torch": "2.0"}}))
+    with caplog.at_level(logging.WARNING, "viq"):
+        with job() as again:
+            assert again.missing == []
+        assert caplog.messages == []  # nothing is done
+        report_file(tmp_path / "out", 0).unlink()
+        with job() as again:
+            assert again.missing == [0]
+    assert caplog.messages == [
+        f"{tmp_path / 'out'}: was begun with torch 2.0 (now {torch.__version__}): the bytes of new"
+        " files, and a few codes, may differ"
+    ]
 
 
 # What goes wrong on the way.

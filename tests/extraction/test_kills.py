@@ -7,11 +7,9 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 PHOTOS, UNITS, KILLS = 240, 30, 20
 
@@ -19,16 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for n in range(PHOTOS):
-        height, width = rng.integers(100, 500, 2)
-        values = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / f"{n:03}.jpg")
-    for n in (3, 77, 78, 200):
-        (folder / f"{n:03}.jpg").write_bytes(b"")
-    return folder
+def photos(make_photos):
+    return make_photos(PHOTOS, (100, 500), [3, 77, 78, 200], ".jpg")
 
 
 @pytest.fixture
@@ -53,11 +43,6 @@ def start(photos, tiny_tokenizer_folder):
         process.stderr.close()
 
 
-def content(folder):
-    files = [path for path in folder.rglob("*") if path.is_file() and ".viq" not in path.parts]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def workers(process):
     """Its children's children: those of the server that forks them."""
     try:
@@ -76,10 +61,10 @@ def wait_for_workers(process):
     return False
 
 
-def test_twenty_kills_lose_nothing_and_repeat_nothing(start, tmp_path):
+def test_twenty_kills_lose_nothing_and_repeat_nothing(start, written, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert start(whole).wait() == 1  # some of the photos cannot be read
-    expected = content(whole)
+    expected = written(whole)
     rng = random.Random(0)
     kills, went_on = {"driver": 0, "worker": 0}, 0
     while sum(kills.values()) < KILLS:
@@ -98,10 +83,10 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(start, tmp_path):
                 kills["driver"] += process.wait() == -signal.SIGKILL
         if process.returncode != -signal.SIGKILL:  # it came to its end before it was killed
             assert process.returncode == 1, process.stderr.read()
-            assert content(out) == expected
+            assert written(out) == expected
             shutil.rmtree(out)
     assert start(out).wait() == 1
-    assert content(out) == expected
+    assert written(out) == expected
     assert not list(out.rglob("*.tmp"))
     assert min(kills.values()) >= 3
     assert went_on >= 3  # what had been done before a kill was there after it
@@ -109,8 +94,47 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(start, tmp_path):
     assert rows + pq.read_metadata(out / "errors.parquet").num_rows == PHOTOS
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_worker_that_outlives_its_driver_changes_nothing(start, written, tmp_path, at_once):
+    """It is stopped in the midst of a unit, and goes on when another job has done all of it."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert start(whole).wait() == 1
+    process = start(out)
+    while not list((out / ".viq").glob("run-*/.*.tmp")):  # a worker has begun a file
+        assert process.poll() is None
+    orphans = workers(process)
+    for one in orphans:
+        one.suspend()
+    process.kill()
+    process.wait()
+    reports = len(list((out / ".viq" / "units").glob("*.json")))
+    assert reports < UNITS
+    if not at_once:
+        assert start(out).wait() == 1
+        assert written(out) == written(whole)
+    else:  # it goes on while the new job works
+        process = start(out)
+        assert wait_for_workers(process)
+    before = sorted(out.rglob("*"))
+    for one in orphans:
+        assert one.status() == psutil.STATUS_STOPPED
+        one.resume()
+    assert not psutil.wait_procs(orphans, timeout=20)[1]
+    if at_once:
+        assert process.wait() == 1, process.stderr.read()
+    else:
+        assert sorted(out.rglob("*")) == before
+    assert written(out) == written(whole)
+    assert sorted(path.name for path in (out / ".viq").iterdir()) == [
+        *("listing.jsonl", "lock", "units")
+    ]
+    assert not list(out.rglob("*.tmp"))
+    assert start(out).wait() == 1
+    assert written(out) == written(whole)
+
+
 def test_a_killed_actor_of_ray_is_replaced_and_a_killed_driver_of_it_leaves_what_is_done(
-    start, tmp_path
+    start, written, tmp_path
 ):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert start(whole).wait() == 1
@@ -128,7 +152,7 @@ def test_a_killed_actor_of_ray_is_replaced_and_a_killed_driver_of_it_leaves_what
         one.kill()  # Ray leaves some of its own behind
     assert before + 4 <= len(list(reports.glob("*.json"))) < UNITS
     assert start(out, "--engine", "ray").wait() == 1
-    assert content(out) == content(whole)
+    assert written(out) == written(whole)
 
 
 def actors(process):

@@ -194,8 +194,16 @@ def test_links_to_files_are_files(write, opened, tmp_path):
         if suffix != "jsonl":
             folder = tmp_path / (f"{suffix}/data" if suffix == "parquet" else suffix)
             (folder / f"train-1.{suffix}").symlink_to(target)
-            (folder / f"train-2.{suffix}").symlink_to(tmp_path / "nowhere")
     assert names(opened(tmp_path / "parquet")) == ["x.parquet"]
     assert names(opened(tmp_path / "parquet/*/*.parquet")) == ["x.parquet"]
     assert names(opened(tmp_path / "tar")) == ["x"]
     assert names(opened(tmp_path / "png")) == ["train-1.png"]
+
+
+def test_a_link_to_nothing_is_not_left_out(write, opened, refusal, tmp_path):
+    for suffix in ("parquet", "tar"):
+        link = tmp_path / suffix / f"train-0.{suffix}"
+        write(f"{suffix}/train-1.{suffix}")
+        link.symlink_to(tmp_path / "nowhere")
+        for source in (link.parent, link.parent / f"*.{suffix}"):
+            assert refusal(source) == f"{link}: cannot be opened: No such file or directory"

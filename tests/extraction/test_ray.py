@@ -2,90 +2,65 @@
 
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from viq.errors import InputError, ViQError
-from viq.extraction.job import Job
 from viq.extraction.local import LocalEngine
 from viq.extraction.ray import RayEngine
-from viq.extraction.unit import Settings
 
-PHOTOS = 16
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(1)
-    for n in range(PHOTOS):
-        height, width = rng.integers(16, 80, 2)
-        values = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / f"{n:02}.png")
-    (folder / "07.png").write_bytes(b"")
-    return folder
+PHOTOS = 16  # of job_of_four
 
 
 @pytest.fixture
-def job(photos, tiny_tokenizer_folder):
-    """A job of four units."""
+def extract(job_of_four, written, tmp_path):
+    """Does all of a job, and reads what it wrote."""
 
-    def job(out):
-        return Job(str(photos), out, Settings(model=str(tiny_tokenizer_folder)), rows_a_unit=4)
+    def extract(name, engine):
+        with job_of_four(tmp_path / name) as one:
+            steps = list(one.run(engine))
+            assert steps[-1].units == 4
+            assert one.finish().rows == PHOTOS - 1
+        return written(tmp_path / name)
 
-    return job
-
-
-def content(folder):
-    files = [path for path in folder.rglob("*") if path.is_file() and ".viq" not in path.parts]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def extract(job, out, engine):
-    with job(out) as one:
-        steps = list(one.run(engine))
-        assert steps[-1].units == 4
-        assert one.finish().rows == PHOTOS - 1
-    return content(out)
+    return extract
 
 
-def test_ray_writes_the_same_bytes_as_this_machine_and_goes_on_where_it_ended(job, tmp_path):
-    local = extract(job, tmp_path / "local", LocalEngine(1))
-    assert extract(job, tmp_path / "ray", RayEngine(2)) == local
+def test_ray_writes_the_same_bytes_as_this_machine_and_goes_on_where_it_ended(extract):
+    local = extract("local", LocalEngine(1))
+    assert extract("ray", RayEngine(2)) == local
     assert len(local) == 4 + 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 4, None])
-def test_any_number_of_actors_writes_the_same_bytes(job, tmp_path, workers):
-    local = extract(job, tmp_path / "local", LocalEngine(1))
-    assert extract(job, tmp_path / "ray", RayEngine(workers)) == local
+def test_any_number_of_actors_writes_the_same_bytes(extract, workers):
+    local = extract("local", LocalEngine(1))
+    assert extract("ray", RayEngine(workers)) == local
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_what_an_actor_cannot_do_is_told_in_its_words(job, tmp_path):
-    with job(tmp_path / "out") as one:
+def test_what_an_actor_cannot_do_is_told_in_its_words(job_of_four, tmp_path):
+    with job_of_four(tmp_path / "out") as one:
         (tmp_path / "out" / "data").rmdir()
         with pytest.raises(ViQError, match=r"parquet: cannot be written: No such file or dir"):
             list(one.run(RayEngine(2)))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host:70000"])
-def test_a_cluster_that_is_not_there_is_told_at_once(job, tmp_path, address):
+def test_a_cluster_that_is_not_there_is_told_at_once(job_of_four, tmp_path, address):
     with (
-        job(tmp_path / "out") as one,
+        job_of_four(tmp_path / "out") as one,
         pytest.raises(InputError, match=f"{address}: the Ray cluster cannot be reached: "),
     ):
         list(one.run(RayEngine(2, address)))
 
 
-def test_without_ray_one_line_says_what_to_install(job, tmp_path, monkeypatch):
+def test_without_ray_one_line_says_what_to_install(job_of_four, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        job(tmp_path / "out") as one,
+        job_of_four(tmp_path / "out") as one,
         pytest.raises(InputError, match=r"needs Ray: pip install 'viq\[ray\]'$"),
     ):
         list(one.run(RayEngine(2)))

@@ -173,6 +173,7 @@ def test_damaged_lists_are_refused(refusal, tmp_path, monkeypatch):
         (b'[{"a": 1}, {"a": ', 11, "Expecting value"),
         (b'[{"a": 1}', 9, "the end of the list is missing"),
         (b'[{"a": 1}, {"a": "', 11, "Unterminated string starting at"),
+        (b'[{"a": 1}]\n[{"a": 2}]', 11, "more comes after the end of the list"),
         (b'[{"a": 1} {"a": 2}]', 10, "a comma or the end of the list is missing"),
         (b'[{"a" 1}, {"a": 2, "b": "more text than a cut could explain"}]', 1, "Expecting ':'"),
         (b'[{"a": "\xff"}]', 1, "not UTF-8: invalid start byte"),
@@ -235,7 +236,9 @@ def test_the_same_file_is_told_from_others(write, opened):
     again = pickle.loads(pickle.dumps(source))
     assert again.identity() == source.identity() == opened(path, rows_a_unit=2).identity()
     assert [row.id for row in again.read(1)] == ["2", "3"]
-    assert source.identity() == {
+    identity = source.identity()
+    digest = identity.pop("digest")
+    assert identity == {
         "kind": "llava",
         "source": str(path.parent),
         "files": 1,
@@ -244,6 +247,10 @@ def test_the_same_file_is_told_from_others(write, opened):
         "rows_a_unit": 2,
         "image_root": None,
     }
+    path.write_text(path.read_text().replace("4", "7"))  # as long as before
+    assert opened(path, rows_a_unit=2).identity()["digest"] != digest
+    path.write_text(path.read_text().replace("7", "4"))
+    assert opened(path, rows_a_unit=2).identity()["digest"] == digest
     path.unlink()
     with pytest.raises(InputError, match=r"a\.jsonl: cannot be opened: No such file"):
         list(source.read(0))

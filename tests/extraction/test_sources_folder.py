@@ -2,8 +2,11 @@ import json
 import os
 import pickle
 
+import fsspec
+import psutil
 import pyarrow as pa
 import pytest
+from fsspec import AbstractFileSystem
 
 from viq.errors import InputError
 from viq.extraction.sources.listing import sorted_on_disk
@@ -67,6 +70,16 @@ def test_captions_lie_beside_the_images(write, folder, opened, rows):
     write("a.txt", b"\xff")
     error = rows(opened(folder))[0].error
     assert error.startswith("its caption cannot be read ('utf-8' codec can't decode byte 0xff")
+
+
+def test_links_that_lead_nowhere_are_rows_that_cannot_be_read(write, folder, opened, rows):
+    write("a.png")
+    (folder / "gone.png").symlink_to("gone")
+    (folder / "round.png").symlink_to("round.png")
+    a, gone, round = rows(opened(folder))
+    assert a.error is None
+    assert gone.error == f"its image is missing: no file {folder}/gone.png"
+    assert round.error == f"its image is missing: no file {folder}/round.png"
 
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "captions.jsonl"])
@@ -166,6 +179,57 @@ def test_sorting_on_disk_is_sorting(tmp_path, chunk):
     ordered = sorted_on_disk(given, tmp_path, chunk)
     assert list(ordered) == sorted(items)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sorting_opens_few_files_at_a_time(tmp_path):
+    items = [[f"{n * 7919 % 1000:03d}", n] for n in range(1000)]
+    most = 0
+    ordered = []
+    for item in sorted_on_disk(items, tmp_path, chunk=5, merged=3):  # 200 files
+        ordered.append(item)
+        paths = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        most = max(most, sum(path.startswith(str(tmp_path)) for path in paths))
+    assert ordered == sorted(items)
+    assert 1 < most <= 3
+    assert list(tmp_path.iterdir()) == []
+
+
+class Names(AbstractFileSystem):
+    """A storage of folders of a thousand images each, which are nothing but names."""
+
+    protocol = "names"
+    folders = 3000
+
+    def isdir(self, path):
+        return True
+
+    def ls(self, path, detail=True, **options):
+        path = self._strip_protocol(path).strip("/")
+        if path == "all":
+            names = (f"all/{n * 7919 % self.folders:05d}" for n in range(self.folders))
+            return [{"name": name, "type": "directory", "size": 0} for name in names]
+        if not path.startswith("all/"):
+            return []
+        names = (f"{path}/{n * 77 % 1000:03d}.png" for n in range(1000))
+        return [{"name": name, "type": "file", "size": 9} for name in names]
+
+    def info(self, path, **options):
+        raise FileNotFoundError(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_three_million_images_are_planned_with_flat_memory(opened):
+    fsspec.register_implementation("names", Names, clobber=True)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    source = opened("names://all")
+    assert process.memory_info().rss - before < 150e6  # of a chunk; all names would take 800
+    assert (source.units, source.count) == (3000, 3_000_000)
+    assert len(pickle.dumps(source)) < 50_000
+    with source.listing.open() as listing:
+        names = [json.loads(line)[0] for line in listing]
+    assert names == [f"{n // 1000:05d}/{n % 1000:03d}.png" for n in range(3_000_000)]
 
 
 def test_sorting_holds_no_more_than_a_chunk_in_memory(tmp_path):

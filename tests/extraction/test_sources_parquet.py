@@ -2,6 +2,8 @@ import decimal
 import json
 import pickle
 
+import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -41,14 +43,49 @@ def test_rows_come_once_each_in_the_files_order(write, opened, rows, cells, png)
     assert source.where(4) == f"{name}: row groups 2-3, rows 0-7"
 
 
+def test_a_picture_as_text_does_not_fill_the_errors(write, opened, rows):
+    (row,) = rows(opened(write("a.parquet", {"image": ["iVBORw0KGgo" * 10_000]})))
+    assert row.error.startswith("its image")
+    assert len(row.error) < 600
+
+
 def test_a_large_row_group_is_divided_and_others_stay_whole(write, opened, rows):
     path = write("a.parquet", {"n": range(45)}, row_group_size=31)
     source = opened(path, rows_a_unit=3)
-    # 31 rows are more than ten units, 14 are not
-    assert [source.rows(unit) for unit in range(source.units)] == [3] * 10 + [1, 14]
-    assert source.where(9) == f"{path}: row group 0, rows 27-29"
+    # 31 rows are more than ten units, 14 are not; and ten parts are the most
+    assert [source.rows(unit) for unit in range(source.units)] == [4] * 7 + [3, 14]
+    assert source.where(7) == f"{path}: row group 0, rows 28-30"
     assert [row.id for row in rows(source)] == [str(n) for n in range(45)]
     assert [row.columns["n"][0].as_py() for row in rows(source)] == list(range(45))
+
+
+def test_a_row_group_is_not_read_from_its_begin_for_each_thousand_rows(write, opened):
+    """With as many parts as have ``rows_a_unit`` rows it would be read 50 times."""
+
+    class Counted(fsspec.implementations.local.LocalFileSystem):
+        count = 0
+
+        def _open(self, path, *args, **options):
+            file = super()._open(path, *args, **options)
+            read = file.f.read
+
+            def counted(size):
+                data = read(size)
+                Counted.count += len(data)
+                return data
+
+            file.read = counted
+            return file
+
+    rng = np.random.default_rng(0)
+    columns = {"text": [rng.bytes(3000).hex() for _ in range(2000)]}
+    path = write("a.parquet", columns, row_group_size=2000, compression="none")
+    source = opened(path, rows_a_unit=20)
+    object.__setattr__(source.found.storage, "fs", Counted())
+    read = [row for unit in range(source.units) for row in source.read(unit)]
+    assert [row.columns["text"][0].as_py() for row in read] == columns["text"]
+    size = path.stat().st_size
+    assert size < Counted.count < 10 * size
 
 
 def test_empty_row_groups_and_files_hold_no_unit(write, opened, rows, tmp_path):
@@ -58,7 +95,7 @@ def test_empty_row_groups_and_files_hold_no_unit(write, opened, rows, tmp_path):
         for size in (0, 2, 0, 100, 0, 1, 0):
             writer.write_table(pa.table({"n": pa.array(range(size), pa.int64())}))
     source = opened(tmp_path / "*.parquet", rows_a_unit=4)
-    assert [source.rows(unit) for unit in range(source.units)] == [2] + [4] * 25 + [1, 1]
+    assert [source.rows(unit) for unit in range(source.units)] == [2] + [10] * 10 + [1, 1]
     values = [row.columns["n"][0].as_py() for row in rows(source)]
     assert values == [0, 1, *range(100), 0, 7]
 

@@ -1,11 +1,20 @@
 import io
+import json
 import pickle
 import tarfile
 
+import datasets
+import duckdb
+import fsspec
+import pandas
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from viq.errors import InputError
+
+OTHER = pa.list_(pa.struct([("field", pa.string()), ("data", pa.binary())]))
 
 
 @pytest.fixture
@@ -34,11 +43,15 @@ def test_rows_come_once_each_in_the_shards_order(shard, opened, rows, cells, png
     source = opened(path.parent / "set-{000..002}.tar")
     assert (source.units, source.rows(0)) == (3, None)
     assert source.where(2) == str(path)
-    assert source.schema == pa.schema([("__key__", pa.string()), ("txt", pa.string())])
+    assert source.schema == pa.schema(
+        [("__key__", pa.string()), ("txt", pa.string()), ("__other__", OTHER)]
+    )
     found = rows(source)
     assert [row.id for row in found] == [f"{n:04d}" for n in range(15)]
     assert [row.images for row in found] == [(png(n),) for n in range(15)]
-    assert cells(found) == [{"__key__": f"{n:04d}", "txt": f"é{n}"} for n in range(15)]
+    assert cells(found) == [
+        {"__key__": f"{n:04d}", "txt": f"é{n}", "__other__": None} for n in range(15)
+    ]
     assert rows(opened(path.parent)) == found
 
 
@@ -59,7 +72,11 @@ def test_fields_are_text_or_bytes_or_images(shard, opened, rows, cells, png, for
     ]
     source = opened(shard("a.tar", files, format))
     text = dict.fromkeys(["__key__", "json", "cls", "caption"], pa.string())
-    assert {f.name: f.type for f in source.schema} == {**text, "seg.npy": pa.binary()}
+    assert {f.name: f.type for f in source.schema} == {
+        **text,
+        "seg.npy": pa.binary(),
+        "__other__": OTHER,
+    }
     found = rows(source)
     assert [row.images for row in found] == [(png(1), png(2)), (), ()]
     blank = dict.fromkeys(source.schema.names)
@@ -89,7 +106,6 @@ def test_what_is_wrong_with_a_row_is_an_error_of_it_alone(shard, opened, rows, p
     first = shard("0.tar", [("a.png", png(0)), ("a.txt", b"a")])
     files = [
         ("b.png", png(0)),
-        ("b.npy", b"1"),
         ("c.txt", b"\xff"),
         ("d.png", b""),
         ("e.txt", b"1"),
@@ -102,7 +118,7 @@ def test_what_is_wrong_with_a_row_is_an_error_of_it_alone(shard, opened, rows, p
     assert [row.id for row in found] == list("abcdef")
     assert [row.error for row in found] == [
         None,
-        f"has a file .npy, as no row in the first shard, {first}",
+        None,
         "its .txt is not UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start"
         " byte)",
         "its image is empty",
@@ -111,6 +127,120 @@ def test_what_is_wrong_with_a_row_is_an_error_of_it_alone(shard, opened, rows, p
     ]
     assert found[5].images == (png(2),)
     assert found[5].columns["txt"].to_pylist() == [None]
+
+
+def test_what_the_first_shard_has_not_is_kept_as_bytes(shard, opened, rows, cells, png, tmp_path):
+    shard("0.tar", [("a.png", png(0)), ("a.txt", b"a"), ("a.__key__", b"?")])
+    files = [("b.png", png(1)), ("b.npy", b"\x00\xff"), ("b.codes", b"1"), ("b.txt", b"b")]
+    path = shard("1.tar", [*files, ("c.jpg", png(2)), ("c.__other__", b"c"), ("d.txt", b"d")])
+    source = opened(path.parent)
+    assert source.schema.names == ["__key__", "txt", "__other__"]
+    found = rows(source)
+    assert [row.images for row in found] == [(png(0),), (png(1),), (png(2),), ()]
+    fields = [{"field": "npy", "data": b"\x00\xff"}, {"field": "codes", "data": b"1"}]
+    assert cells(found) == [
+        {"__key__": "a", "txt": "a", "__other__": [{"field": "__key__", "data": b"?"}]},
+        {"__key__": "b", "txt": "b", "__other__": fields},
+        {"__key__": "c", "txt": None, "__other__": [{"field": "__other__", "data": b"c"}]},
+        {"__key__": "d", "txt": "d", "__other__": None},
+    ]
+    read = tmp_path / "read.parquet"
+    pq.write_table(pa.Table.from_batches([row.columns for row in found]), read)
+    table = datasets.load_dataset(
+        "parquet", data_files=str(read), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert table[1]["__other__"] == fields
+    assert list(pandas.read_parquet(read)["__other__"][1]) == fields
+    query = f"SELECT __other__[1].data FROM '{read}' WHERE __key__ = 'b'"
+    assert duckdb.sql(query).fetchall() == [(b"\x00\xff",)]
+
+
+class Dropped(MemoryFileSystem):
+    """A storage that gives a file's first bytes as if that were all, or fails, at some place."""
+
+    protocol = "dropped"
+    cachable = False
+    ends_at: int | None = None
+    fails_at: int | None = None
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("dropped:/"))
+
+    def _open(self, path, *args, **options):
+        storage = self
+
+        class Stream(io.BytesIO):
+            def readinto(self, buffer):
+                if storage.fails_at is not None and self.tell() + len(buffer) > storage.fails_at:
+                    raise RuntimeError("the response payload is not completed")
+                end = len(self.getvalue()) if storage.ends_at is None else storage.ends_at
+                count = max(0, min(end - self.tell(), len(buffer)))
+                return super().readinto(memoryview(buffer)[:count])
+
+            def read(self, size):
+                buffer = bytearray(size)
+                return bytes(buffer[: self.readinto(buffer)])
+
+        return Stream(self.store[path].getvalue())
+
+
+@pytest.fixture
+def dropped(monkeypatch):
+    """A storage of files by name, in which connections may be dropped."""
+    fsspec.register_implementation("dropped", Dropped, clobber=True)
+    monkeypatch.setattr("viq.extraction.sources.storage._BUFFER", 512)
+    fs = MemoryFileSystem()
+
+    def write(path):
+        fs.pipe_file(f"/dropped/{path.name}", path.read_bytes())
+        return f"dropped://dropped/{path.name}"
+
+    yield write
+    fs.rm("/dropped", recursive=True)
+
+
+@pytest.mark.parametrize("at", [0, 512, 700, 1024, 5000, 12_000])
+@pytest.mark.parametrize("how", ["ends_at", "fails_at"])
+def test_a_connection_that_is_dropped_is_no_damage(
+    shard, opened, rows, dropped, monkeypatch, how, at
+):
+    url = dropped(shard("a.tar", [(f"{n}.txt", b"x" * 500) for n in range(20)]))
+    source = opened(url)
+    assert len(rows(source)) == 20
+    reason = {
+        "ends_at": "its storage ends it at byte ",
+        "fails_at": "cannot be read: the response payload is not completed",
+    }
+    monkeypatch.setattr(Dropped, how, at)
+    with pytest.raises(InputError, match=f"a.tar: {reason[how]}"):
+        list(source.read(0))
+    with pytest.raises(InputError, match=f"a.tar: {reason[how]}"):
+        opened(url)  # whose columns would be those of the part
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
+@pytest.mark.parametrize("how", ["ends_at", "fails_at"])
+def test_so_it_is_in_other_kinds_of_files(opened, rows, dropped, monkeypatch, tmp_path, name, how):
+    lines = [{"n": n, "text": "é" * 20} for n in range(100)]
+    path = tmp_path / name
+    if name == "a.parquet":
+        table = pa.Table.from_pylist(lines)
+        pq.write_table(table, path, use_dictionary=False, compression="none")
+    else:
+        text = "\n".join(map(json.dumps, lines)) if name == "a.jsonl" else json.dumps(lines)
+        path.write_text(text)
+    source = opened(dropped(path))
+    assert len(rows(source)) == 100
+    end = path.stat().st_size // 3
+    monkeypatch.setattr(Dropped, how, end)
+    reason = (
+        "its storage ends it at byte "
+        if how == "ends_at"
+        else "cannot be read: the response payload"
+    )
+    with pytest.raises(InputError, match=f"{name}: {reason}"):
+        list(source.read(0))
 
 
 @pytest.mark.parametrize("cut", range(100, 8 * 1024, 256))

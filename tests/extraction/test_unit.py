@@ -1,7 +1,11 @@
 """One unit: what is written, what is refused, and how far ahead is read."""
 
+import contextlib
+import errno
 import io
 import json
+import os
+import resource
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -15,7 +19,15 @@ from PIL import Image
 from viq.errors import InputError
 from viq.extraction.job import resolve
 from viq.extraction.plan import Row, open_source
-from viq.extraction.report import UNITS, Failure, UnitReport, data_file, load_report
+from viq.extraction.report import (
+    UNITS,
+    Failure,
+    UnitReport,
+    data_file,
+    load_report,
+    new_run,
+    remove_temporary,
+)
 from viq.extraction.unit import Extractor, Settings, Work, _Ahead, _Decoded, extract_unit
 from viq.store import CodeDataset
 
@@ -64,10 +76,12 @@ def work(tiny_tokenizer_folder, tmp_path):
     """The work of a source, in a folder ready for it."""
     (tmp_path / "data").mkdir()
     (tmp_path / UNITS).mkdir(parents=True)
+    run = new_run(tmp_path)
+    run.mkdir()
 
     def work(source, **options):
         settings, info = resolve(Settings(model=str(tiny_tokenizer_folder), **options))
-        return Work(source=source, folder=tmp_path, settings=settings, info=info)
+        return Work(source=source, folder=tmp_path, run=run, settings=settings, info=info)
 
     return work
 
@@ -191,6 +205,69 @@ def test_memory_that_runs_out_is_not_a_pictures_fault(extract):
     huge._size, huge._mode = (40, 40), "RGB"
     with pytest.raises(MemoryError):
         extract([[jpeg(0)], [huge]])
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_answer_is_not_a_pictures_fault(extract, work, tmp_path, number):
+    class Away(Image.Image):
+        def load(self):
+            raise OSError(number, os.strerror(number))
+
+    away = Away()
+    away._size, away._mode = (40, 40), "RGB"
+    outcome = attempt(work(Rows([[jpeg(0)], [away]])))
+    assert outcome.reason == f"the list: cannot be decoded: {os.strerror(number)}"
+    assert not outcome.is_final
+    assert list((tmp_path / "data").iterdir()) == list((tmp_path / UNITS).iterdir()) == []
+
+
+def test_files_that_cannot_be_opened_for_a_while_are_tried_again(work, tmp_path):
+    """As many files are open as may be; the picture is there all the while."""
+    (tmp_path / "a.jpg").write_bytes(jpeg(0))
+    extractor = Extractor(work(Rows([[tmp_path / "a.jpg"]])), "cpu")
+    extractor._loaded()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/", os.O_RDONLY))
+        outcome = extractor.attempt(0, lambda _: None)
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert outcome.reason == f"{tmp_path / 'a.jpg'}: cannot be opened: Too many open files"
+    assert not outcome.is_final
+    assert extractor.attempt(0, lambda _: None).errors == ()
+
+
+@pytest.mark.parametrize("images", [[jpeg(0)], [b"broken"]])
+def test_a_worker_whose_run_is_over_puts_nothing_in_place(extract, work, tmp_path, images):
+    extract([[jpeg(1)], [jpeg(2)]])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    orphan = Extractor(work(Rows([images])), "cpu")
+    orphan._loaded()
+    remove_temporary(tmp_path)  # as the next driver does
+    assert isinstance(orphan.attempt(0, lambda _: None), Failure)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_worker_whose_run_ends_while_it_writes_puts_nothing_in_place(extract, work, tmp_path):
+    extract([[jpeg(1)], [jpeg(2)]])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    class Late(Rows):
+        def read(self, unit):
+            yield from super().read(unit)
+            if not list(tmp_path.glob(".viq/run-*/*")):
+                raise AssertionError("nothing is being written")
+            remove_temporary(tmp_path)
+
+    late = work(Late([[jpeg(n)] for n in range(20)]), batch_patches=12)
+    assert isinstance(attempt(late), Failure)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_report_is_what_was_written(extract, tmp_path):

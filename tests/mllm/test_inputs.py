@@ -326,6 +326,24 @@ def test_what_does_not_fit_together_is_named(reader, inputs_of, codes):
     for wrong in (-1, 64000):
         with pytest.raises(CodesError, match="but the codebook has 64,000 entries"):
             reader(**inputs | {"codes": integers.index_fill(0, torch.tensor([2]), wrong)})
+    for dtype in (torch.float32, torch.bool):
+        with pytest.raises(CodesError, match=r"codes are torch\.\w+; pass integers"):
+            reader(**inputs | {"codes": integers.to(dtype)})
+    for wrong in (codes[0], integers.numpy(), [[1, 2, 3, 4]]):
+        with pytest.raises(TypeError, match=r"neither a tensor .* nor a list of Codes"):
+            reader(**inputs | {"codes": wrong})
+    for wrong in (inputs["grid_sizes"][0], -inputs["grid_sizes"], [(1, 2, 3)]):
+        with pytest.raises(ValueError, match=r"grid_sizes are .*; pass the patches \(h, w\)"):
+            reader(**inputs | {"grid_sizes": wrong})
+    with pytest.raises(ValueError, match=r"mm_token_type_ids have shape .*, but input_ids"):
+        reader(**inputs | {"mm_token_type_ids": kinds[:, :-1]})
+
+
+def test_codes_may_have_the_dtype_of_files(reader, inputs_of, codes):
+    inputs = inputs_of([1], codes)
+    stored = inputs | {"codes": inputs["codes"].to(torch.uint16)}
+    with torch.no_grad():
+        assert torch.equal(reader(**stored).logits, reader(**inputs).logits)
 
 
 def test_codes_of_another_tokenizer_are_refused_by_both_names(

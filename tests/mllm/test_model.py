@@ -212,6 +212,16 @@ def test_generation_leaves_the_model_as_it_was(model, features):
     assert torch.equal(loss_of(model, features, [0, 2]).losses, before)
 
 
+@pytest.mark.parametrize("adapter", [ADAPTER, None])
+def test_parts_in_evaluation_mode_stay_in_it(adapter, config, features):
+    model = MultimodalModel.build(changed(config, adapter=adapter)).train()
+    model.lm.eval()
+    modes = [module.training for module in model.modules()]
+    assert any(modes)
+    model.answer(*images(features, [0]), prompts_of(model, [0]), max_new_tokens=2)
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_answers_are_by_the_weights_of_the_moment(model, config, features):
     """DoRA keeps its products while an answer is made, and no longer."""
     arguments = (*images(features, [0]), prompts_of(model, [0]))

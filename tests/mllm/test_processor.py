@@ -1,5 +1,7 @@
 """Conversations and images as inputs; the model's part of it is in test_inputs.py."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -170,6 +172,33 @@ def test_a_tokenizer_without_template_gets_chatml(processor, reader, conversatio
     assert written == processor.apply_chat_template(text, add_generation_prompt=True)
 
 
+def test_there_is_one_chat_template(reader, conversations, codes, tmp_path):
+    """Wherever it is set: of the processor, or of the tokenizer, by which is trained."""
+    text, which = conversations[1]
+    chosen = [codes[n] for n in which]
+    tokenizer = copy.deepcopy(reader.tokenizer)
+    shorter = tokenizer.chat_template.replace("<|im_start|>", "<|pad|>")
+    processor = Processor.of(reader.config, tokenizer)
+    before = processor(text, chosen)
+    processor.chat_template = shorter
+    made = processor(text, chosen)
+    assert not torch.equal(made["input_ids"], before["input_ids"])
+    assert tokenizer.chat_template == shorter
+    counts = [image_tokens(one.grid_size, 2) for one in chosen]
+    assert made["input_ids"][0].tolist() == encode_prompt(text, tokenizer, counts).input_ids
+    written = processor.apply_chat_template(text, add_generation_prompt=True)
+    assert written.startswith("<|pad|>")
+    assert same(processor(written, chosen), made)
+    processor.save_pretrained(tmp_path)
+    assert same(Processor.from_pretrained(tmp_path)(text, chosen), made)
+    (tmp_path / "chat_template.jinja").write_text(reader.tokenizer.chat_template)
+    assert same(Processor.from_pretrained(tmp_path)(text, chosen), before)
+    given = Processor(
+        tokenizer, levels=reader.config.levels, chat_template=reader.tokenizer.chat_template
+    )
+    assert same(given(text, chosen), before)
+
+
 def test_what_does_not_fit_together_is_named(
     processor, reader, conversations, pictures, codes, tiny_tokenizer, tmp_path
 ):
@@ -193,8 +222,14 @@ def test_what_does_not_fit_together_is_named(
         processor(half)
     with pytest.raises(InputError, match="a message's text has <image>"):
         processor.apply_chat_template([{"role": "user", "content": "an <image>"}])
-    with pytest.raises(InputError, match="there is no text"):
-        processor([])
+    for nothing in ([], "", None, 5):
+        with pytest.raises(InputError, match="there is no text"):
+            processor(nothing)
+    for content in (None, [{"text": "x"}], [{"type": "audio"}], [{"type": "text"}], ["x"]):
+        with pytest.raises(InputError, match=r"a message's content has .*; it is a text, or"):
+            processor([{"role": "user", "content": content}])
+    with pytest.raises(ValueError, match="padding_side is 'up'; it is 'left' or 'right'"):
+        processor(text, codes[:1], padding_side="up")
     with pytest.raises(InputError, match="there is no answer to learn from"):
         processor(text, codes[:1], labels=True)
     with pytest.raises(InputError, match="a text has none"):

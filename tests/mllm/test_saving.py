@@ -1,7 +1,11 @@
 """What is written to a folder, and read from it: by our classes and by transformers' own."""
 
+import copy
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,11 +15,13 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
+    LlamaConfig,
+    MistralConfig,
 )
 
 from viq import ModelError
-from viq.external.language_model import tiny_language_model
-from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel, Processor
+from viq.external.language_model import load_language_model
+from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel, Processor, files
 
 PROCESSOR = [
     "chat_template.jinja",
@@ -170,30 +176,78 @@ def test_the_language_model_may_have_moved(reader, inputs, lm_folder, tmp_path):
     assert torch.equal(logits(read, inputs), logits(reader, inputs))
 
 
-def test_a_language_model_of_another_width_is_refused(reader, tmp_path):
+def test_another_language_model_is_refused_with_both_sides(reader, lm_folder, tmp_path):
     reader.save_pretrained(tmp_path / "saved")
-    tiny_language_model(tmp_path / "wider", hidden=128)
-    with pytest.raises(ModelError, match=r"its language model is 64 wide, but .* is 128 wide"):
-        MultimodalModel.from_pretrained(tmp_path / "saved", lm=str(tmp_path / "wider"))
+    lm, tokenizer = load_language_model(str(lm_folder))
+    for kind, name, expected, found in (
+        (MistralConfig, "model_type", "llama", "mistral"),
+        (LlamaConfig, "hidden_size", 64, 128),
+        (LlamaConfig, "num_hidden_layers", 2, 3),
+        (LlamaConfig, "vocab_size", 259, 300),
+    ):
+        config = kind(**lm.config.to_dict() | ({} if name == "model_type" else {name: found}))
+        other = tmp_path / name
+        AutoModelForCausalLM.from_config(config).save_pretrained(other)
+        tokenizer.save_pretrained(other)
+        with pytest.raises(ModelError) as error:
+            MultimodalModel.from_pretrained(tmp_path / "saved", lm=str(other))
+        assert str(error.value) == (
+            f"{tmp_path / 'saved'}: its language model has {name} {expected}, but {other} has"
+            f" {found}"
+        )
 
 
-def test_nothing_half_written_has_its_final_name(reader, tmp_path, monkeypatch):
-    """Cut off at any part, there is no config.json, so the folder is no model."""
-    for number, part in enumerate(("write_part", "write_files", "write_tensors")):
-        folder = tmp_path / str(number)
+@pytest.mark.parametrize("part", ["save_adapters", "files.write_tensors"])
+def test_while_parts_are_written_an_older_model_stays_whole(part, reader, tmp_path, monkeypatch):
+    other = MultimodalModel(copy.deepcopy(reader.config), load_language_model("tiny"))
+    new, old = tmp_path / "new", tmp_path / "old"
+    other.save_pretrained(old)
+    monkeypatch.setattr(f"viq.mllm.saving.{part}", cut_off)
+    for folder in (new, old):
+        with pytest.raises(KeyboardInterrupt):
+            reader.save_pretrained(folder)
+    assert files_in(new) == []
+    state = MultimodalModel.from_pretrained(old).state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
 
-        def fail(*_):
-            raise KeyboardInterrupt
 
+@pytest.mark.parametrize("full", [False, True])
+def test_cut_off_while_parts_change_places_there_is_no_model(full, reader, tmp_path, monkeypatch):
+    """Rather than one whose parts do not belong together; at whichever part that is."""
+    reader.save_pretrained(tmp_path, full=full)
+    own, count = files.place, len(list(tmp_path.iterdir()))
+    assert count > 5
+    for number in range(count):
+        moves = iter([own] * number + [cut_off])
         with monkeypatch.context() as patch:
-            patch.setattr(f"viq.mllm.files.{part}", fail)
+            patch.setattr("viq.mllm.files.place", lambda *paths, moves=moves: next(moves)(*paths))
             with pytest.raises(KeyboardInterrupt):
-                reader.save_pretrained(folder)
+                reader.save_pretrained(tmp_path, full=full)
         with pytest.raises(ModelError, match=r"no config\.json here"):
-            MultimodalModel.from_pretrained(folder)
-        reader.save_pretrained(folder)
-        assert MultimodalModel.from_pretrained(folder).config == reader.config
-    assert [name for name in files_in(tmp_path) if "/." in name] == []
+            MultimodalModel.from_pretrained(tmp_path)
+    reader.save_pretrained(tmp_path, full=full)
+    assert MultimodalModel.from_pretrained(tmp_path).config.fingerprint == reader.config.fingerprint
+    assert [name for name in files_in(tmp_path) if name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_killed_between_two_parts_there_is_no_model(reader, tmp_path):
+    reader.save_pretrained(tmp_path)
+    code = (
+        "import os, signal, sys\n"
+        "from viq.mllm import MultimodalModel, files\n"
+        "model = MultimodalModel.from_pretrained(sys.argv[1])\n"
+        "files.place = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "model.save_pretrained(sys.argv[1])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    with pytest.raises(ModelError, match=r"no config\.json here"):
+        MultimodalModel.from_pretrained(tmp_path)
+
+
+def cut_off(*_):
+    raise KeyboardInterrupt
 
 
 def test_damaged_files_are_one_line_each(reader, tmp_path):
@@ -233,6 +287,7 @@ def test_damaged_files_are_one_line_each(reader, tmp_path):
         ({"text_config": {"model_type": "none"}}, "not a config of this kind"),
         ({"format": 1}, "format 1 is not known; this version reads 2"),
         ({"model_type": "llama"}, "a model of type 'llama', not 'viq_multimodal'"),
+        ({"model_type": "viq_vision", "format": 1}, "a model of type 'viq_vision', not"),
         ({"network": {}}, "this is a saved tokenizer, not a language model"),
     ):
         (folder / "config.json").write_text(whole_config)
@@ -259,3 +314,13 @@ def test_a_hub_id_that_cannot_be_had_is_one_line():
     with pytest.raises(ModelError, match="owner/name: cannot be fetched from the hub") as error:
         MultimodalModel.from_pretrained("owner/name", local_files_only=True)
     assert "\n" not in str(error.value)
+
+
+def test_options_that_mean_nothing_are_refused(reader, tmp_path):
+    reader.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="dtype is 'float17', which torch does not know"):
+        MultimodalModel.from_pretrained(tmp_path, dtype="float17")
+    with pytest.raises(TypeError, match=r"unknown options: device_map; .* \.to\(device\)"):
+        MultimodalModel.from_pretrained(tmp_path, device_map="cpu")
+    halved = MultimodalModel.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    assert halved.dtype == torch.bfloat16

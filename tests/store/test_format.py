@@ -159,3 +159,12 @@ def test_a_codebook_of_exactly_16_bits_is_stored(info, make_codes):
     codes = make_codes(1, 1, levels=(256, 256))
     whole = replace(codes, values=np.array([[0, 1, 65_534, 65_535]], np.uint16))
     assert codes_of_row(cells_of(whole), CodesInfo.of(whole), "a") == (whole,)
+
+
+@pytest.mark.parametrize("name", ["codes", "grid_sizes", "original_sizes", "encoded_sizes"])
+def test_a_cell_that_is_not_there_is_named(info, name):
+    cells = {"codes": [], "grid_sizes": [], "original_sizes": [], "encoded_sizes": []}
+    assert codes_of_row(cells, info, "row 1") == ()
+    del cells[name]
+    with pytest.raises(CodesError, match=f"row 1: {name} is missing"):
+        codes_of_row(cells, info, "row 1")

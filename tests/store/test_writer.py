@@ -175,6 +175,13 @@ def test_carried_columns_have_other_names(tmp_path, info, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_two_carried_columns_of_one_name_are_refused(tmp_path, info):
+    schema = pa.schema([("id", pa.int64()), ("id", pa.string())])
+    with pytest.raises(CodesError, match="the source has two columns 'id'; rename one"):
+        CodeWriter(tmp_path / "a.parquet", info, schema)
+    assert not list(tmp_path.iterdir())
+
+
 def test_carried_columns_are_such_as_parquet_has(tmp_path, info):
     schema = pa.schema([("json", pa.struct([]))])
     with pytest.raises(CodesError) as caught:

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import sys
 import warnings
 from contextlib import nullcontext, redirect_stderr
@@ -54,7 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument(
         "--temperature",
-        type=_temperature,
+        type=temperature,
         default=0.0,
         metavar="T",
         help="0 takes the likeliest token, more draws (default: 0)",
@@ -74,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
     *names, question = args.inputs
     if not question.strip():
         raise InputError("the question, the last argument, is empty")
-    if Path(question).is_file():
+    if not all((*names, args.model)):  # an unset variable, not the current folder
+        raise InputError("a file or --model is empty text")
+    if any("\ud800" <= character <= "\udfff" for character in question):  # bytes of no text
+        raise InputError("the question, the last argument, is not UTF-8")
+    if os.path.isfile(question):  # pathlib's raises where the text is too long for a name
         raise InputError("is a file, but the last argument is the question", question)
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise InputError(f'asking needs {" and ".join(missing)}; pip install "viq[ask]"')
@@ -89,7 +94,10 @@ def run(args: argparse.Namespace) -> int:
         codes = _codes([Path(name) for name in names], model)
         content = [*({"type": "image"} for _ in codes), {"type": "text", "text": question}]
         inputs = model.processor()([{"role": "user", "content": content}], codes)
-        options: dict[str, Any] = {"do_sample": args.temperature > 0}
+        options: dict[str, Any] = {
+            "do_sample": args.temperature > 0,
+            "max_new_tokens": min(args.max_new_tokens, _room(model, inputs["input_ids"].shape[1])),
+        }
         if args.temperature > 0:
             options["temperature"] = args.temperature
         streamer: Any = None
@@ -97,7 +105,6 @@ def run(args: argparse.Namespace) -> int:
             streamer = TextStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
         tokens = model.generate(
             **inputs.to(args.device),
-            max_new_tokens=args.max_new_tokens,
             streamer=streamer,
             **options,
         )
@@ -108,11 +115,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _temperature(text: str) -> float:
+def temperature(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return value
+
+
+def _room(model: "MultimodalModel", length: int) -> int:
+    """How many tokens an answer to so many can have."""
+    limit = getattr(model.config.text_config, "max_position_embeddings", None) or sys.maxsize
+    if length >= limit:
+        raise InputError(
+            f"the question with its images takes {length:,} tokens, and the language model reads"
+            f" {limit:,} with the answer; give fewer or smaller images, or a shorter question"
+        )
+    room: int = limit - length
+    return room
 
 
 def _load(args: argparse.Namespace, *, reads_codes: bool) -> "MultimodalModel":
@@ -131,6 +150,12 @@ def _load(args: argparse.Namespace, *, reads_codes: bool) -> "MultimodalModel":
     beside = Path(args.model) / "tokenizer"
     if reads_codes and model.embedder is None and (beside / "config.json").is_file():
         model.read_codes_of(str(beside))  # stages before `sft` leave the two apart
+    if reads_codes and model.embedder is None:
+        raise ModelError(
+            "this language model has learnt to read features, not codes; train one that reads codes"
+            " by viq train sft",
+            args.model,
+        )
     return model.to(args.device)
 
 

@@ -38,8 +38,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "The exit code is 0 when all is done, 1 when some rows could not be read, 2 when the data\n"
         "set is not complete, 130 when interrupted.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="where the images are")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where codes go")
+    parser.add_argument("source", type=name, metavar="SOURCE", help="where the images are")
+    parser.add_argument("--out", type=name, required=True, metavar="DIR", help="where codes go")
     add_tokenizer(parser)
     add_max_pixels(parser)
     parser.add_argument(
@@ -72,7 +72,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         parser.add_argument(
             flag, type=positive, default=default, metavar="N", help=f"{what} (default: %(default)s)"
         )
-    parser.add_argument("--image-root", metavar="DIR", help="where image paths of rows begin")
+    parser.add_argument(
+        "--image-root", type=name, metavar="DIR", help="where image paths of rows begin"
+    )
     parser.add_argument(
         "--price-per-hour",
         type=price,
@@ -80,13 +82,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="of one worker, in any money: the summary then has the price of a million images",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print the summary, or the plan, as JSON"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Extracts what is not there yet."""
-    from viq.extraction.job import Job
+    from viq.extraction.job import ERRORS_FILE, Job
 
     settings = _settings(args)
     engine = _engine(args)
@@ -94,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args, settings)
     with Job(
         args.source,
-        args.out,
+        Path(args.out),
         settings,
         rows_a_unit=args.rows_a_unit,
         image_root=args.image_root,
@@ -110,7 +114,23 @@ def run(args: argparse.Namespace) -> int:
         summary = job.finish()
     figures = summary.to_dict(args.price_per_hour)
     print(json.dumps(figures) if args.json else _text(summary, figures))
+    _warn(summary, job.folder / ERRORS_FILE)
     return 1 if summary.errors else 0
+
+
+def _warn(summary: "Summary", errors: Path) -> None:
+    from viq.extraction.sources.images import COLUMNS, SINGLE_COLUMNS
+
+    if summary.errors:
+        rows = _count(summary.errors, "row")
+        text = f"viq: error: {rows} cannot be read, see {errors}; the first: {summary.first_error}"
+        print(" ".join(text.splitlines()), file=sys.stderr)
+    elif not summary.images:
+        print(
+            "viq: warning: no row has an image; in Parquet and JSON they are looked for in columns"
+            f" {', '.join(COLUMNS)}, in Parquet else in {', '.join(SINGLE_COLUMNS)}",
+            file=sys.stderr,
+        )
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
@@ -171,29 +191,46 @@ def _rates(progress: "Progress", before: "Progress", seconds: float) -> str:
 def _dry_run(args: argparse.Namespace, settings: "Settings") -> int:
     from tempfile import TemporaryDirectory
 
-    from viq.extraction.job import count_rows, look, resolve
-    from viq.extraction.plan import open_source
+    from viq.extraction.job import count_rows, find_folder, look, plan
 
-    settings, info = resolve(settings)
-    with TemporaryDirectory() as work:
-        source = open_source(
+    folder = find_folder(Path(args.out), args.source)
+    with TemporaryDirectory() as listing:
+        work = plan(
             args.source,
-            work=Path(work),
+            folder,
+            settings,
             rows_a_unit=args.rows_a_unit,
             image_root=args.image_root,
+            listing=Path(listing),
         )
-        rows = count_rows(source)
-        missing, _ = look(args.out, source.units)
-        plan = {
-            "source": f"{args.source} ({source.kind})",
-            "rows": "not known before they are read" if rows is None else f"{rows:,}",
-            "columns": ", ".join(f"{field.name}: {field.type}" for field in source.schema),
-            "units": f"{source.units:,}, of which {len(missing):,} are to be done",
-            "model": f"{args.model} ({info.fingerprint[:12]}), {settings.dtype}",
-            "max_pixels": f"{settings.max_pixels:,}",
-            "out": str(args.out),
-        }
-    print(_columns(plan))
+        source, rows = work.source, count_rows(work.source)
+        missing, _ = look(folder, source.units)
+    plans: dict[str, Any] = {
+        "source": args.source,
+        "kind": source.kind,
+        "rows": rows,
+        "columns": {field.name: str(field.type) for field in source.schema},
+        "units": source.units,
+        "missing_units": len(missing),
+        "model": args.model,
+        "fingerprint": work.info.fingerprint,
+        "dtype": work.settings.dtype,
+        "max_pixels": work.settings.max_pixels,
+        "out": args.out,
+    }
+    if args.json:
+        print(json.dumps(plans))
+        return 0
+    lines = {
+        "source": f"{args.source} ({source.kind})",
+        "rows": "not known before they are read" if rows is None else f"{rows:,}",
+        "columns": ", ".join(f"{name}: {kind}" for name, kind in plans["columns"].items()),
+        "units": f"{source.units:,}, of which {len(missing):,} are to be done",
+        "model": f"{args.model} ({work.info.fingerprint[:12]}), {work.settings.dtype}",
+        "max_pixels": f"{work.settings.max_pixels:,}",
+        "out": args.out,
+    }
+    print(_columns(lines))
     return 0
 
 
@@ -226,6 +263,12 @@ def _columns(lines: dict[str, str]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def name(text: str) -> str:
+    if not text:  # an unset variable, not the current folder
+        raise argparse.ArgumentTypeError("is empty text")
+    return text
 
 
 def price(text: str) -> float:

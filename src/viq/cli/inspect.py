@@ -121,7 +121,7 @@ def inspect_data_set(where: str, models: dict[str, str], *, verify: bool) -> dic
     ) as bar:
         for file in data_set.files:
             try:
-                for rows in file_images(file, data_set.info):
+                for rows in file_images(file, data_set.info, whole=verify):
                     good = [row for row in rows if not isinstance(row, CodesError)]
                     statistics.add(good)
                     for row in rows:
@@ -299,5 +299,5 @@ def _is_data_set(text: str) -> bool:
         return True
     # Of any other folder of Parquet files alone it is said why it is none.
     with suppress(CodesError):
-        return bool(data_files(path)) and not any(path.rglob("*.viq"))
+        return bool(data_files(path)) and not any(map(Path.is_file, path.rglob("*.viq")))
     return False

@@ -37,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --dry-run\n"
         "  viq train quantize --recipe nano --start runs/proximal --out runs/quantize --resume\n"
         "  viq train align --recipe nano --help-fields     # what can be overridden\n"
-        "  viq extract pictures/ --model nano --out codes/\n"
+        "  viq extract pictures/ --max-pixels 262144 --out codes/\n"
         "  viq train sft --recipe nano --start nano --data codes/ --out runs/sft\n"
         "  viq train sft --recipe nano --start nano --data pictures/ --vision quantized --out ...\n"
         "  accelerate launch --num-processes 8 -m viq.cli.main train align --recipe so400m ...\n\n"
@@ -179,6 +179,7 @@ def _in_one_line(box: str, known: Iterable[str]) -> str:
     if "\u256d" not in box:  # in plain letters the title is a row, not part of the frame
         del blocks[0]
     message = " ".join(blocks[0]).rstrip(".")
+    message = re.sub(r"^Error parsing \w+Config: ", "", message)  # which no flag is called
     if "Unrecognized options" in message:
         message = message.replace("Unrecognized options", "unknown arguments")
         meant = [row.split()[0] for block in blocks[1:] for row in block if row.startswith("--")]

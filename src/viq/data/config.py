@@ -34,7 +34,8 @@ class PhaseConfig:
     """One phase of a curriculum.
 
     Attributes:
-        area: pixels that an image has at the most; larger ones are scaled down.
+        area: pixels that an image has at the most; larger ones are scaled down. Of no meaning for
+            codes, which are as large as they were extracted, and for a foreign model's tiles.
         pool: patches that one image token stands for, along each side.
         seq_len: tokens of a batch, the language model's sequence.
         max_patches: patches of a batch, the encoder's sequence.

@@ -6,13 +6,15 @@ Axes: R rows of all images, T tokens of one sample, L of the whole sequence.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from viq.chat import IGNORED, encode_chat, image_tokens, truncate
+from viq.chat import IGNORED, encode_chat, filling_id, image_tokens, truncate
+from viq.codes import Codes
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
 from viq.data.readers import ImageReader, read_all
@@ -56,8 +58,6 @@ class TextPacking:
         self.tokenizer = tokenizer
         self.reader = reader
         self.open_packs = open_packs
-        ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)  # any will do
-        self._filling = next(id for id in ids if id is not None)
         self._packs: list[_Pack] = []
 
     def prepare(self, sample: Sample, draw: int) -> TextItem:
@@ -72,12 +72,15 @@ class TextPacking:
         if (needed := sum(h * w for h, w in grids)) > phase.max_patches:
             raise InputError(
                 f"its images have {needed} patches, but max_patches is {phase.max_patches}; raise"
-                " that, or take smaller images",
+                f" that, or take smaller images{_smaller(sample, phase)}",
                 sample.id,
             )
         counts = [sum(image_tokens(g, phase.pool) for g in image.grid_sizes) for image in read]
         tokens = encode_chat(sample.messages, self.tokenizer, counts, name=sample.id)
-        tokens = truncate(tokens, phase.seq_len, name=sample.id)
+        try:
+            tokens = truncate(tokens, phase.seq_len)
+        except InputError as error:
+            raise InputError(f"{error}{_smaller(sample, phase)}", sample.id) from error
         labels = np.array(tokens.labels, np.int64)
         labels[:1] = IGNORED  # nothing in its segment comes before it and predicts it
         return TextItem(
@@ -140,7 +143,7 @@ class TextPacking:
         lengths = [len(item.input_ids) for item in items]
         starts = [0, *accumulate(lengths)]
         filling = length - starts[-1]
-        filled = np.full(filling, self._filling)
+        filled = np.full(filling, filling_id(self.tokenizer))
         places = [item.image_positions + start for item, start in zip(items, starts, strict=False)]
         return Batch(
             samples=tuple(item.sample for item in items),
@@ -176,6 +179,13 @@ class _Pack:
 
     def fullness(self, phase: PhaseConfig) -> float:
         return max(self.tokens / phase.seq_len, self.patches / phase.max_patches)
+
+
+def _smaller(sample: Sample, phase: PhaseConfig) -> str:
+    """How to come by smaller images, where they are codes of larger ones than the phase's area."""
+    codes = (image for image in sample.images if isinstance(image, Codes))
+    larger = any(prod(one.encoded_size) > phase.area for one in codes)
+    return f" (viq extract --max-pixels {phase.area})" if larger else ""
 
 
 def _joined(arrays: Iterable[NDArray[Any]]) -> torch.Tensor:

@@ -3,12 +3,10 @@
 Axes: N patches of one image, P patch side in pixels, Q code heads, T tiles of S pixels a side.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from viq.codes import Codes
@@ -17,7 +15,7 @@ from viq.data.images import as_picture
 from viq.data.sample import Sample, SampleImage
 from viq.errors import CodesError, FingerprintError, ImageError
 from viq.external.tiling import TilingConfig, best_grid, cut, shown_patches
-from viq.image import ImageConfig, load_image, patchify, prepare
+from viq.image import ImageConfig, in_blocks, load_image, prepare, to_patches
 
 
 class ImageRows(NamedTuple):
@@ -63,10 +61,7 @@ class PatchReader:
             ImageError: it cannot be read, or is codes; names it.
         """
         prepared = prepare(as_picture(image, name), self.image, name=name)
-        values = patchify(prepared.pixels, self.image.patch_size)
-        if self.image.padding != "zero":
-            values = values.add_(1).mul_(127.5).round_().to(torch.uint8)
-        return ImageRows(values.numpy(), (prepared.grid_size,))
+        return ImageRows(to_patches(prepared, self.image).numpy(), (prepared.grid_size,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +179,9 @@ def patch_reader(
             f"max_patches is {phase.max_patches}, but one image of area {phase.area} has up to"
             f" {phase.area // patch_size**2}; raise max_patches or lower area."
         )
-    multiple = patch_size * phase.pool
+    area = phase.area
     if image is None:
-        return PatchReader(
-            image=ImageConfig(patch_size=patch_size, pad_multiple=multiple, max_pixels=phase.area)
-        )
-    multiple = math.lcm(multiple, image.pad_multiple)
-    area = min(phase.area, image.max_pixels)
-    return PatchReader(image=replace(image, pad_multiple=multiple, max_pixels=area))
+        image = ImageConfig(patch_size=patch_size, pad_multiple=patch_size)
+    else:
+        area = min(area, image.max_pixels)
+    return PatchReader(image=replace(in_blocks(image, patch_size * phase.pool), max_pixels=area))

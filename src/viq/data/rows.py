@@ -14,6 +14,9 @@ from viq.image import Picture
 
 log = logging.getLogger(__name__)
 
+IMAGE_COLUMNS = ("image", "images")  # of a table: the first that is there counts, alone
+SINGLE_IMAGE_COLUMNS = ("jpg", "jpeg", "png", "webp")  # else all of these
+
 
 class RowSource(ABC):
     """Samples of a file or folder, in its order; see ``viq.data.sample.Source``.
@@ -76,6 +79,15 @@ def row_repeats(values: Iterable[object], weights: Mapping[str, int]) -> NDArray
     if unused := sorted(set(weights) - set(names)):
         log.warning("no row is of these kinds, which have weights: %s", ", ".join(unused))
     return np.array([weights.get(name, 1) for name in names], dtype=np.int64)
+
+
+def image_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Which of these columns of a table hold a row's images."""
+    names = set(names)
+    for column in IMAGE_COLUMNS:
+        if column in names:
+            return (column,)
+    return tuple(column for column in SINGLE_IMAGE_COLUMNS if column in names)
 
 
 def read_images(value: object, root: Path, where: str) -> tuple[Picture | bytes, ...]:

@@ -20,13 +20,13 @@ Kind = Literal["auto", "synthetic"] | FileKind
 
 _CONVERSATIONS = (".json", ".jsonl")
 _SHARDS: dict[ShardKind, str] = {"parquet": ".parquet", "webdataset": ".tar", "codes": ".parquet"}
-_KINDS: dict[str, FileKind] = {
+KINDS: dict[str, Literal["llava", "parquet", "webdataset"]] = {  # of files, by their suffixes
     ".json": "llava",
     ".jsonl": "llava",
     ".parquet": "parquet",
     ".tar": "webdataset",
 }
-_SPLIT = re.compile(r"(train|validation|valid|val|dev|test)([-_.]|$)")  # names that mean a split
+SPLIT = re.compile(r"(train|validation|valid|val|dev|test)([-_.]|$)")  # names that mean a split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,9 @@ def _kind(path: Path, split: str) -> FileKind:
     if is_code_dataset(path):
         return "codes"
     if path.is_file():
-        if (suffix := path.suffix.lower()) not in _KINDS:
-            raise InputError(f"unknown kind of file; there are: {', '.join(_KINDS)}", path)
-        return _KINDS[suffix]
+        if (suffix := path.suffix.lower()) not in KINDS:
+            raise InputError(f"unknown kind of file; there are: {', '.join(KINDS)}", path)
+        return KINDS[suffix]
     for kind in ("parquet", "webdataset"):
         if any(_places(path, split, kind)):
             return kind
@@ -141,7 +141,7 @@ def _shards(path: Path, split: str, kind: ShardKind) -> list[Path]:
             return files
         if named := [f for f in files if re.match(rf"{re.escape(split)}([-_.])", f.name)]:
             return named
-        if split == "train" and (rest := [f for f in files if not _SPLIT.match(f.name)]):
+        if split == "train" and (rest := [f for f in files if not SPLIT.match(f.name)]):
             return rest
     raise InputError(f"no {split}-*{_SHARDS[kind]} here", path)
 
@@ -165,7 +165,7 @@ def _image_folder(path: Path, split: str) -> Path:
         raise InputError("is a file, not a folder of images", path)
     if (path / split).is_dir():
         return path / split
-    splits = sorted(p.name for p in path.iterdir() if p.is_dir() and _SPLIT.fullmatch(p.name))
+    splits = sorted(p.name for p in path.iterdir() if p.is_dir() and SPLIT.fullmatch(p.name))
     if splits or split != "train":
         there = ", ".join(splits) or "none"
         raise InputError(f"no folder {split!r} in it; of splits there are: {there}", path)

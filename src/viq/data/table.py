@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from viq.chat import Message
 from viq.data.conversation import question_for, question_messages, read_turns
-from viq.data.rows import RowSource, read_images, row_repeats
+from viq.data.rows import RowSource, image_columns, read_images, row_repeats
 from viq.data.sample import Sample, SampleImage
 from viq.errors import InputError
 
@@ -92,10 +92,7 @@ class TableSource(RowSource):
 
     def _image_columns(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Those of ``columns`` that hold the images."""
-        for column in ("image", "images"):
-            if column in columns:
-                return (column,)
-        return tuple(column for column in ("jpg", "jpeg", "png", "webp") if column in columns)
+        return image_columns(columns)
 
     def _cells(self, row: pa.Table) -> dict[str, Any]:
         """The cells of a table of one row, as Python's values."""

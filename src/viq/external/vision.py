@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from viq.errors import ModelError
@@ -60,7 +61,7 @@ class SquareVision(nn.Module):
         # (value * scale - mean) / std of bytes, in one subtraction and one division.
         self.register_buffer("mean", torch.tensor(mean).div(scale).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).div(scale).view(3, 1, 1), persistent=False)
-        self.resample = int(settings.get("resample", 3))
+        self.resample = int(Image.Resampling(settings.get("resample", 3)))
         trial = self._hidden(torch.zeros(1, 3, self.side, self.side))
         if trial.ndim != 3 or trial.shape[1] < self.grid**2:
             raise ValueError(

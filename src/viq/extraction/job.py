@@ -6,6 +6,8 @@ when its report is there, so a job that is interrupted and repeated does what is
 
 import fcntl
 import json
+import logging
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -29,17 +31,22 @@ from viq.extraction.report import (
     UnitReport,
     data_file,
     load_report,
+    new_run,
     remove_temporary,
     write_whole,
 )
+from viq.extraction.sources.storage import Storage
 from viq.extraction.summary import Summary, write_card, write_errors
 from viq.extraction.unit import Settings, Work
 from viq.store import CodesInfo
 from viq.tokenizer import Tokenizer, load
 
+log = logging.getLogger(__name__)
+
 Engine = Callable[[Work, Sequence[int]], Generator[Event]]
 
 FORMAT, VERSION = "viq-extraction", "1"
+ERRORS_FILE, CARD, NOTE = "errors.parquet", "README.md", "extraction.json"
 SHOWN_FAILURES = 3
 
 
@@ -61,8 +68,17 @@ class Job:
         *,
         rows_a_unit: int = 1000,
         image_root: str | None = None,
+        retry_errors: bool = False,
     ) -> None:
         """Takes the folder, plans the source, and looks what is done.
+
+        Args:
+            source: see ``viq.extraction.plan.open_source``, as for the next two.
+            out: the data set's folder.
+            settings: how units are extracted.
+            rows_a_unit: rows of a unit.
+            image_root: where image paths begin.
+            retry_errors: whether units with rows that could not be read are done again.
 
         Raises:
             InputError: the source, the model or the folder cannot be used; another extraction is
@@ -70,21 +86,26 @@ class Job:
         """
         self._start = time.perf_counter()
         with ExitStack() as stack:
-            self.folder = _make_folder(out)
+            self.folder = find_folder(out, source)
+            _make_folder(self.folder)
             stack.enter_context(_locked(self.folder))
             remove_temporary(self.folder)
-            settings, info = resolve(settings)
-            opened = open_source(
-                _absolute(source),
-                work=self.folder / ".viq",
+            self.work = plan(
+                source,
+                self.folder,
+                settings,
                 rows_a_unit=rows_a_unit,
-                image_root=None if image_root is None else _absolute(image_root),
+                image_root=image_root,
+                listing=self.folder / ".viq",
             )
-            self.work = Work(source=opened, folder=self.folder, settings=settings, info=info)
-            _agree(self.folder, _document(self.work, rows_a_unit))
-            self.rows = count_rows(opened)
-            self.missing, self.before = look(self.folder, opened.units)
+            _begin(self.folder, _document(self.work, rows_a_unit))
+            self.rows = count_rows(self.work.source)
+            units = self.work.source.units
+            self.missing, self.before = look(self.folder, units, retry_errors=retry_errors)
+            if self.missing:
+                _compare_versions(self.folder)
             self._todo = frozenset(self.missing)
+            self.work.run.mkdir()
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -137,11 +158,11 @@ class Job:
         for report in self._reports():
             self._check(report)
             summary.add(report, is_new=report.unit in self._todo)
-        errors, card = self.folder / "errors.parquet", self.folder / "README.md"
+        errors, card = self.folder / ERRORS_FILE, self.folder / CARD
         if self._todo or not errors.exists():
             write_errors(errors, self._reports())
         if self._todo or not card.exists():
-            document = json.loads((self.folder / "extraction.json").read_text("utf-8"))
+            document = json.loads((self.folder / NOTE).read_text("utf-8"))
             write_card(card, summary, self.work.info, Path(document["model"]).name)
         summary.seconds = time.perf_counter() - self._start
         return summary
@@ -172,6 +193,54 @@ class Job:
                 f"{path}: has {written} rows and {len(report.errors)} errors, but its unit has"
                 f" {report.rows if expected is None else expected} rows; delete and repeat"
             )
+
+
+def find_folder(out: Path, source: str) -> Path:
+    """The data set's folder, which need not be there, as workers in other folders find it.
+
+    Raises:
+        InputError: there can be none, or the source is looked for there: it would find the data
+            set itself the next time.
+    """
+    try:
+        folder = out.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links lead in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"the folder cannot be made: {reason}", out) from error
+    place = Storage.locate(source)
+    if place.storage.local:
+        top = os.path.realpath(place.path.replace("\0", ""))  # such a source is refused later
+        taken = [top, f"{top}/data", f"{top}/train"]
+        if str(folder) in (taken if os.path.isdir(top) else [os.path.dirname(top)]):
+            raise InputError("the source is read from this folder; take another --out", folder)
+    return folder
+
+
+def plan(
+    source: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    rows_a_unit: int,
+    image_root: str | None,
+    listing: Path,
+) -> Work:
+    """The work that is asked for; nothing is written but in ``listing``, a folder.
+
+    Raises:
+        InputError: the source or the model cannot be used, or ``folder`` has something else.
+    """
+    settings, info = resolve(settings)
+    opened = open_source(
+        _absolute(source),
+        work=listing,
+        rows_a_unit=rows_a_unit,
+        image_root=None if image_root is None else _absolute(image_root),
+    )
+    run = new_run(folder)
+    work = Work(source=opened, folder=folder, run=run, settings=settings, info=info)
+    _agree(folder, _document(work, rows_a_unit))
+    return work
 
 
 def resolve(settings: Settings) -> tuple[Settings, CodesInfo]:
@@ -209,11 +278,12 @@ def count_rows(source: ExtractionSource) -> int | None:
     return total
 
 
-def look(folder: Path, units: int) -> tuple[list[int], Progress]:
-    """The units that are missing, and how much the others are."""
+def look(folder: Path, units: int, *, retry_errors: bool = False) -> tuple[list[int], Progress]:
+    """The units that are missing, or have errors to be retried, and how much the others are."""
     missing, done = [], Progress()
     for unit in range(units):
-        if (report := load_report(folder, unit, units)) is None:
+        report = load_report(folder, unit, units)
+        if report is None or (retry_errors and report.errors):
             missing.append(unit)
         else:
             done = done.plus(Progress.of(report))
@@ -251,24 +321,34 @@ def _document(work: Work, rows_a_unit: int) -> dict[str, Any]:
         "rows_a_unit": rows_a_unit,
         "units": work.source.units,
         "source": work.source.identity(),
+        "versions": {"pyarrow": pa.__version__, "torch": torch.__version__},
     }
 
 
+def _begin(folder: Path, document: dict[str, Any]) -> None:
+    """Makes what is not there yet: the folders, and the note of what is asked."""
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / UNITS).mkdir(exist_ok=True)
+    path = folder / NOTE
+    if not path.exists():
+        write_whole(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
 def _agree(folder: Path, document: dict[str, Any]) -> None:
-    """Notes what is asked, or sees that it is what was asked before."""
-    path = folder / "extraction.json"
+    """Sees that what is asked is what was asked before, or that the folder is free."""
+    path = folder / NOTE
     document = json.loads(json.dumps(document))  # as it comes back
     if not path.exists():
-        if any((folder / "data").glob("*.parquet")):
-            reason = "holds data of something else (there is no extraction.json); take another"
-            raise InputError(f"{reason} --out", folder)
-        (folder / "data").mkdir(exist_ok=True)
-        (folder / UNITS).mkdir(exist_ok=True)
-        write_whole(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+        ours = (*(folder / "data").glob("*.parquet"), folder / ERRORS_FILE, folder / CARD)
+        if other := next((path.relative_to(folder) for path in ours if path.exists()), None):
+            raise InputError(
+                f"holds {other} of something else (there is no {NOTE}); take another --out", folder
+            )
         return
     try:
         before = json.loads(path.read_text("utf-8"))
-        names = [name for name in document if name != "model"]  # the fingerprint says more
+        free = ("model", "versions")  # the fingerprint says more; and see _compare_versions
+        names = [name for name in document if name not in free]
         differ = next((name for name in names if before[name] != document[name]), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"is damaged ({error!r}); take another --out", path) from error
@@ -280,19 +360,27 @@ def _agree(folder: Path, document: dict[str, Any]) -> None:
         )
 
 
+def _compare_versions(folder: Path) -> None:
+    """Warns where a job goes on with another arithmetic or another way to write files."""
+    before = json.loads((folder / NOTE).read_text("utf-8")).get("versions", {})
+    now = {"torch": torch.__version__, "pyarrow": pa.__version__}
+    differ = [name for name in now if before.get(name) != now[name]]
+    if differ:
+        changes = ", ".join(f"{name} {before.get(name)} (now {now[name]})" for name in differ)
+        text = "%s: was begun with %s: the bytes of new files, and a few codes, may differ"
+        log.warning(text, folder, changes)
+
+
 def _brief(value: Any) -> str:
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-def _make_folder(folder: Path) -> Path:
+def _make_folder(folder: Path) -> None:
     try:
-        folder = folder.resolve()  # workers may have another current folder
         (folder / ".viq").mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the folder cannot be made: {reason}", folder) from error
-    return folder
+    except OSError as error:
+        raise InputError(f"the folder cannot be made: {error.strerror}", folder) from error
 
 
 @contextmanager

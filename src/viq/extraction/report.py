@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import NamedTuple
 import cattrs
 
 UNITS = Path(".viq", "units")  # in the folder of the data set
+
+_PRIVATE = ".viq"
+_RUN, _GONE = "run-", "gone-"  # begin the names of the folders in which workers write, or wrote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +72,12 @@ class UnitReport:
         except cattrs.ClassValidationError as error:
             raise ValueError(f"not a unit's report: {error}") from error
 
-    def save(self, folder: Path) -> None:
-        """Writes the report into a data set's folder."""
-        write_whole(report_file(folder, self.unit), self.to_json())
+    def save(self, folder: Path, run: Path) -> None:
+        """Writes the report into a data set's folder, by way of the run's."""
+        path = report_file(folder, self.unit)
+        written = run / path.name
+        written.write_text(self.to_json(), "utf-8")
+        os.replace(written, path)
 
 
 class Progress(NamedTuple):
@@ -140,8 +147,22 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def new_run(folder: Path) -> Path:
+    """The name of a folder in which all workers of one run write before they put files in place.
+
+    A worker may outlive its driver: stopped, or on a machine that is cut off for a while. Once a
+    new driver has taken that folder away, it can put nothing in place any more.
+    """
+    return folder / _PRIVATE / f"{_RUN}{uuid.uuid4().hex}"
+
+
 def remove_temporary(folder: Path) -> None:
-    """Removes what killed processes left half written."""
-    for place in (folder, folder / "data", folder / UNITS):
-        for path in place.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+    """Removes what killed processes left half written, and the folders in which they write."""
+    private = folder / _PRIVATE
+    for path in (*folder.glob(".*.tmp"), *private.glob("*.tmp")):
+        path.unlink(missing_ok=True)
+    for run in private.glob(f"{_RUN}*"):
+        # At once, so that nothing is added to it while it is removed.
+        run.rename(private / f"{_GONE}{uuid.uuid4().hex}")
+    for gone in private.glob(f"{_GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)  # network disks keep what is open a while longer

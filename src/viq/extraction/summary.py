@@ -15,7 +15,7 @@ ERRORS = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("unit", pa.int32()),
-        pa.field("position", pa.int64()),  # of the row in its unit
+        pa.field("position", pa.int64()),  # of the row in the source
         pa.field("where", pa.string()),
         pa.field("reason", pa.string()),
     ]
@@ -29,6 +29,7 @@ class Summary:
     Attributes:
         rows: in the data set.
         errors: rows that are in errors.parquet instead.
+        first_error: the first of them and why, in words.
         images: with codes.
         pixels: of the images as they were.
         codes: of all images.
@@ -44,6 +45,7 @@ class Summary:
 
     rows: int = 0
     errors: int = 0
+    first_error: str | None = None
     images: int = 0
     pixels: int = 0
     codes: int = 0
@@ -60,6 +62,9 @@ class Summary:
         """Counts a unit."""
         self.rows += report.rows - len(report.errors)
         self.errors += len(report.errors)
+        if report.errors and self.first_error is None:
+            first = report.errors[0]
+            self.first_error = f"{first.where}: row {first.id}: {first.reason}"
         self.images += report.images
         self.pixels += report.pixels
         self.codes += report.codes
@@ -116,17 +121,19 @@ def write_errors(path: Path, reports: Iterable[UnitReport]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with pq.ParquetWriter(temporary, ERRORS, compression="zstd") as writer:
         waiting: list[Mapping[str, Any]] = []
+        before = 0  # rows of the units before
         for report in reports:
             waiting += [
                 {
                     "id": error.id,
                     "unit": report.unit,
-                    "position": error.position,
+                    "position": before + error.position,
                     "where": error.where,
                     "reason": error.reason,
                 }
                 for error in report.errors
             ]
+            before += report.rows
             if len(waiting) > 10_000:
                 writer.write_table(pa.Table.from_pylist(waiting, ERRORS))
                 waiting = []

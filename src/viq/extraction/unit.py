@@ -4,11 +4,12 @@ Threads read rows and decode their images ahead while the network runs. Batches 
 the unit, by patches, so what is written depends on the unit and the settings alone.
 """
 
+import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from viq.data.images import as_picture
 from viq.errors import CodesError, FingerprintError, ImageError, InputError
 from viq.extraction.plan import ExtractionSource, Row
 from viq.extraction.report import Failure, Progress, RowError, Running, UnitReport, data_file
+from viq.extraction.sources.storage import is_passing
 from viq.image import Prepared
 from viq.store import CodesInfo, CodeWriter
 from viq.store.reader import code_bytes
@@ -61,6 +63,7 @@ class Work:
 
     source: ExtractionSource
     folder: Path  # of the data set
+    run: Path  # a folder, in which workers write; see viq.extraction.report.new_run
     settings: Settings
     info: CodesInfo  # what the codes must be of
 
@@ -117,6 +120,7 @@ def extract_unit(
     """
     start = told = time.perf_counter()
     path = data_file(work.folder, unit, work.source.units)
+    written = work.run / path.name
     settings, source = work.settings, work.source
     done, codes_written, network_seconds, decode_seconds = Progress(), 0, 0.0, 0.0
     errors: list[RowError] = []
@@ -142,7 +146,7 @@ def extract_unit(
             codes = iter(images)
             if good:
                 if writer is None:
-                    writer = stack.enter_context(CodeWriter(path, work.info, source.schema))
+                    writer = stack.enter_context(CodeWriter(written, work.info, source.schema))
                 rows = [[next(codes) for _ in one.images] for one in good]
                 writer.write(pa.Table.from_batches([one.row.columns for one in good]), rows)
             codes_written += sum(one.values.size for one in images)
@@ -156,8 +160,7 @@ def extract_unit(
                 " another --out",
                 source.where(unit),
             )
-    if writer is None:
-        path.unlink(missing_ok=True)  # of an earlier time, when some of the rows could be read
+    _put_in_place(path, written, is_there=writer is not None)
     report = UnitReport(
         unit=unit,
         rows=done.rows,
@@ -171,8 +174,24 @@ def extract_unit(
         network_seconds=network_seconds,
         errors=tuple(errors),
     )
-    report.save(work.folder)
+    report.save(work.folder, work.run)
     return report
+
+
+def _put_in_place(path: Path, written: Path, *, is_there: bool) -> None:
+    """Gives what was written its name, or takes away what was there if nothing was written.
+
+    Both are moves into or out of the run's folder, which fail for those whose run is over.
+    """
+    try:
+        if is_there:
+            os.replace(written, path)
+        else:
+            with suppress(FileNotFoundError):  # of an earlier time, when some rows could be read
+                os.replace(path, written)
+                written.unlink()
+    except OSError as error:
+        raise CodesError(f"cannot be written: {error.strerror}", path) from error
 
 
 @dataclass(frozen=True)
@@ -201,6 +220,8 @@ def _decode(row: Row, tokenizer: Tokenizer, max_pixels: int | None, where: str) 
         except ImageError as error:
             if isinstance(error.__cause__, MemoryError):  # not the picture's fault
                 raise error.__cause__ from error
+            if is_passing(error.__cause__):  # nor this, so that the unit is done another time
+                raise InputError(error.reason, error.source or where) from error
             which = f"image {len(images) + 1} of {len(row.images)}: "
             reason = error.reason if len(row.images) == 1 else which + error.reason
             seconds = time.perf_counter() - start

@@ -3,7 +3,15 @@
 from viq.image.load import MAX_FILE_PIXELS, Picture, load_image
 from viq.image.patches import patchify, unpatchify
 from viq.image.pixels import to_image, to_pixels, to_range
-from viq.image.preprocess import ImageConfig, ImageSource, Prepared, prepare, scaled_size
+from viq.image.preprocess import (
+    ImageConfig,
+    ImageSource,
+    Prepared,
+    in_blocks,
+    prepare,
+    scaled_size,
+    to_patches,
+)
 
 __all__ = [
     "MAX_FILE_PIXELS",
@@ -11,11 +19,13 @@ __all__ = [
     "ImageSource",
     "Picture",
     "Prepared",
+    "in_blocks",
     "load_image",
     "patchify",
     "prepare",
     "scaled_size",
     "to_image",
+    "to_patches",
     "to_pixels",
     "to_range",
     "unpatchify",

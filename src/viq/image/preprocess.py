@@ -1,7 +1,7 @@
 """Any image as pixels whose sides are whole patches: native resolution, no crop, no distortion."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Literal, NamedTuple, get_args
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from viq.errors import ImageError
 from viq.image.load import Picture, load_image
+from viq.image.patches import patchify
 from viq.image.pixels import to_pixels
 
 ImageSource = Picture | Tensor
@@ -104,6 +105,23 @@ def prepare(image: ImageSource, config: ImageConfig, *, name: str | None = None)
     pixels = _pad(pixels, padded_size, padding)
     rows, columns = (side // config.patch_size for side in padded_size)
     return Prepared(pixels, original_size, encoded_size, (rows, columns))
+
+
+def in_blocks(config: ImageConfig, block: int) -> ImageConfig:
+    """The same preparation, but with sides that are multiples of ``block`` pixels, too."""
+    multiple = math.lcm(config.pad_multiple, block)
+    return replace(config, pad_multiple=multiple, max_pixels=max(config.max_pixels, multiple**2))
+
+
+def to_patches(prepared: Prepared, config: ImageConfig) -> Tensor:
+    """A prepared picture as patches (N, 3*P*P): uint8, as it was, unless padded with mid-grey.
+
+    Besides being a quarter as large, integers stay what they are when a batch is made bfloat16.
+    """
+    patches = patchify(prepared.pixels, config.patch_size)
+    if config.padding == "zero":  # between two of the 256 values
+        return patches
+    return patches.add_(1).mul_(127.5).round_().to(torch.uint8)
 
 
 def scaled_size(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:

@@ -2,13 +2,14 @@
 
 ``config.json``, ``model.safetensors`` (projector and embedder), the processor's files, and either a
 reference to the language model with ``adapter/`` in peft's layout, or ``lm/``, the language model
-itself. Each part gets its name when it is whole, ``config.json`` last.
+itself. ``config.json`` is there only while all of this belongs together.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from viq.errors import ModelError
 from viq.mllm.config import FORMAT, MultimodalConfig
 
 LM, ADAPTER = "lm", "adapter"  # folders inside it
+CONFIG = "config.json"
 
 
 def find_folder(where: str | Path, revision: str | None = None, **hub_options: Any) -> Path:
@@ -50,20 +52,20 @@ def read_config(folder: Path) -> MultimodalConfig:
     Raises:
         ModelError: there is none, or it is damaged, or of another format or kind of model.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         raise ModelError("no config.json here, so this is not a saved language model", folder)
     try:
         data = json.loads(path.read_bytes())
         if "network" in data:
             raise ModelError("this is a saved tokenizer, not a language model", folder)
+        if (
+            kind := data.get("model_type", MultimodalConfig.model_type)
+        ) != MultimodalConfig.model_type:
+            raise ModelError(f"a model of type {kind!r}, not {MultimodalConfig.model_type!r}", path)
         if data["format"] != FORMAT:
             raise ModelError(
                 f"format {data['format']} is not known; this version reads {FORMAT}", path
-            )
-        if data["model_type"] != MultimodalConfig.model_type:
-            raise ModelError(
-                f"a model of type {data['model_type']!r}, not {MultimodalConfig.model_type!r}", path
             )
         config = MultimodalConfig.from_dict(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,39 +78,37 @@ def read_config(folder: Path) -> MultimodalConfig:
     return config
 
 
-def write_config(folder: Path, config: MultimodalConfig) -> None:
-    """Writes ``config.json``, with the language model's own settings beside ours."""
-    temporary = folder / f".config.json.{os.getpid()}"
-    temporary.write_text(config.to_json_string())
-    temporary.replace(folder / "config.json")
+@contextmanager
+def new_content(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, whose files and folders then take the places of those in ``folder``.
 
-
-def write_part(folder: Path, name: str, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a new folder, which then takes the place of an older one."""
-    temporary = folder / f".{name}.{os.getpid()}"
+    Until it is full, what was there stays as it was. Cut off after that, there is no
+    ``config.json``: the old one goes first and the new one comes last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".new.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)  # of a process of that number, cut off
-    write(temporary)
-    shutil.rmtree(folder / name, ignore_errors=True)
-    temporary.replace(folder / name)
-
-
-def write_files(folder: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a new folder, whose files then get their places in ``folder``."""
-    temporary = folder / f".files.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    write(temporary)
-    for path in sorted(temporary.iterdir()):
-        path.replace(folder / path.name)
-    temporary.rmdir()
+    try:
+        yield temporary
+        (folder / CONFIG).unlink(missing_ok=True)
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == CONFIG):
+            place(path, folder)
+    finally:
+        shutil.rmtree(temporary)
+
+
+def place(path: Path, folder: Path) -> None:
+    """Moves a file or a folder into ``folder``, where it replaces one of the same name."""
+    if (folder / path.name).is_dir():
+        shutil.rmtree(folder / path.name)
+    path.replace(folder / path.name)
 
 
 def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Writes ``model.safetensors``."""
-    temporary = folder / f".model.safetensors.{os.getpid()}"
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, temporary, metadata={"format": "pt"})
-    temporary.replace(folder / "model.safetensors")
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from viq.codes import Codes
 from viq.errors import CodesError, FingerprintError, ModelError
-from viq.image import ImageConfig, Picture, Prepared, patchify, prepare, to_range, unpatchify
+from viq.image import ImageConfig, Picture, Prepared, in_blocks, prepare, to_range, unpatchify
 from viq.mllm.config import MultimodalConfig
 from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer
@@ -58,13 +58,15 @@ def check_values(codes: Tensor, config: MultimodalConfig) -> None:
     embedder = config.embedder
     if embedder is None or config.levels is None:
         raise CodesError("this language model has no code embedder: give it features")
+    if codes.is_floating_point() or codes.dtype == torch.bool:
+        raise CodesError(f"codes are {codes.dtype}; pass integers")
     if codes.ndim != 2 or codes.shape[1] != embedder.code_heads:
         raise CodesError(
             f"codes have shape {tuple(codes.shape)}; pass (patches, {embedder.code_heads})"
         )
     if codes.device.type != "cpu" or not codes.numel():
         return
-    low, high = (int(value) for value in codes.aminmax())
+    low, high = (int(value) for value in codes.long().aminmax())  # torch can little with uint16
     size = math.prod(config.levels)
     if low < 0 or high >= size:
         raise CodesError(f"codes go from {low} to {high}, but the codebook has {size:,} entries")
@@ -83,25 +85,7 @@ def prepare_picture(
     Raises:
         ImageError: it cannot be read, or is too thin.
     """
-    multiple = math.lcm(image.pad_multiple, image.patch_size * pool)
-    config = ImageConfig(
-        patch_size=image.patch_size,
-        pad_multiple=multiple,
-        padding=image.padding,
-        max_pixels=max(image.max_pixels, multiple**2),
-    )
-    return prepare(picture, config, name=name)
-
-
-def to_patches(prepared: Prepared, image: ImageConfig) -> Tensor:
-    """A prepared picture as patches (N, 3 * P * P): uint8, as it was, unless padded with grey.
-
-    Besides being a quarter as large, integers stay what they are when a batch is made bfloat16.
-    """
-    patches = patchify(prepared.pixels, image.patch_size)
-    if image.padding == "zero":  # between two of the 256 values
-        return patches
-    return patches.add_(1).mul_(127.5).round_().to(torch.uint8)
+    return prepare(picture, in_blocks(image, image.patch_size * pool), name=name)
 
 
 def encode_patches(pixel_values: Tensor, packing: Packing, tokenizer: Tokenizer) -> Tensor:
@@ -155,6 +139,7 @@ def read_images(
     """Images given in any one way, or none; see ``MultimodalModel.forward``.
 
     Raises:
+        TypeError: the codes are neither a tensor nor a list of ``Codes``.
         ValueError: they are given in two ways, or without their grids.
         CodesError: the codes are another tokenizer's, or out of bounds.
     """
@@ -162,6 +147,8 @@ def read_images(
     if len(given := [name for name, value in ways.items() if value is not None]) > 1:
         raise ValueError(f"images are given as {' and '.join(given)}; give them one way.")
     if codes is not None and not isinstance(codes, Tensor):
+        if isinstance(codes, Codes) or not all(isinstance(one, Codes) for one in codes):
+            raise TypeError("codes are neither a tensor (N, Q) nor a list of Codes, one an image.")
         for one in codes:
             check_codes(one, fingerprint=config.fingerprint, levels=config.levels, pool=config.pool)
         grid_sizes = [one.grid_size for one in codes]
@@ -169,7 +156,9 @@ def read_images(
     if given and grid_sizes is None:
         raise ValueError(f"{given[0]} are without grid_sizes, the patches (h, w) of each image.")
     grids = grid_sizes.tolist() if isinstance(grid_sizes, Tensor) else grid_sizes or []
-    packing = Packing.of((h, w) for h, w in grids)
+    if not all(isinstance(grid, Sequence) and len(grid) == 2 and min(grid) > 0 for grid in grids):
+        raise ValueError(f"grid_sizes are {grids}; pass the patches (h, w) of each image.")
+    packing = Packing.of((int(h), int(w)) for h, w in grids)
     if pixel_values is not None:
         codes = encode_patches(pixel_values, packing, vision())
     if codes is not None:

@@ -10,12 +10,13 @@ model.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import inspect
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -24,13 +25,15 @@ from viq.codes import Codes
 from viq.errors import ModelError
 from viq.external.language_model import LanguageModel, load_language_model
 from viq.image import Picture
-from viq.mllm.adapters import add_adapters
+from viq.mllm import packed
+from viq.mllm.adapters import add_adapters, answering
 from viq.mllm.config import AdapterConfig, MultimodalConfig
+from viq.mllm.embed import embed_padded, no_features
 from viq.mllm.files import find_folder
 from viq.mllm.images import Grids, check_vision, prepare_picture, read_images
 from viq.mllm.language import generation_config, random_language_model
-from viq.mllm.packed import PackedTexts, Prompt, TextLoss
-from viq.mllm.packed_attention import NAME, use_packed_attention
+from viq.mllm.packed import Prompt, TextLoss
+from viq.mllm.packed_attention import set_attention
 from viq.mllm.processor import Processor
 from viq.mllm.projector import Projector, ProjectorConfig
 from viq.mllm.saving import read_model, write_model
@@ -47,7 +50,7 @@ __all__ = [
 ]
 
 
-class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     """Embedder, projector and language model; ``build`` makes one, ``from_pretrained`` reads one.
 
     It holds no encoder: pixels load the vision tokenizer that the config names when they come.
@@ -100,20 +103,13 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """Nothing: each part has begun as it should."""
 
     @classmethod
-    def build(
-        cls,
-        config: MultimodalConfig,
-        *,
-        dtype: torch.dtype | None = None,
-        embedder: CodeEmbedder | None = None,
-    ) -> Self:
+    def build(cls, config: MultimodalConfig, *, dtype: torch.dtype | None = None) -> Self:
         """A new one around the language model that ``config`` names, its weights in ``dtype``.
 
         Args:
-            config: where it names a vision tokenizer, that one's fingerprint and preparation of
-                pictures are noted in it.
+            config: where it names a vision tokenizer, the model gets that one's embedder, frozen
+                unless it is made to train.
             dtype: of the language model's weights; as they were saved unless given.
-            embedder: frozen unless it is made to train; by default that of the vision tokenizer.
 
         Raises:
             ModelError: see ``load_language_model`` and the constructor; or the vision tokenizer
@@ -121,48 +117,42 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """
         config = copy.deepcopy(config)
         lm = load_language_model(config.lm, dtype=dtype)
-        vision = None if config.tokenizer is None else load(config.tokenizer)
-        if vision is not None and embedder is None:
-            embedder = vision.part("embedder")
-        model = cls(config, lm, embedder)
-        if vision is not None:
-            model._note(vision)
+        if config.tokenizer is None:
+            return cls(config, lm)
+        vision = load(config.tokenizer)
+        model = cls(config, lm, vision.part("embedder"))
+        model._note(vision)
         return model
 
-    def read_codes_of(self, where: str) -> None:
-        """Makes a model of features read the codes of a vision tokenizer, by that one's embedder.
+    def read_codes_of(self, where: str, vision: Tokenizer | None = None) -> None:
+        """Makes a model read the codes of a vision tokenizer: by that one's embedder, if by none.
+
+        Args:
+            where: the tokenizer: a bundled name, folder or hub id.
+            vision: the same, where it is loaded already.
 
         Raises:
-            ModelError: it does not load, or its features have another width.
+            ModelError: it does not load, has no codes, or its features have another width.
         """
-        vision = load(where)
-        self._take(vision.part("embedder").to(self.device))
-        self.config.tokenizer = where
+        vision = load(where) if vision is None else vision
+        if vision.config.network.head.quantizer.code_levels is None:
+            raise ModelError("this tokenizer is proximal: it has latents but no codes", where)
+        if self.embedder is None or self.config.fingerprint not in (None, vision.fingerprint):
+            self._take(vision.part("embedder").to(self.device))
+        self.config.tokenizer, self._vision = where, None
         self._note(vision)
 
-    def _take(self, embedder: CodeEmbedder) -> None:
-        width = embedder.config.width
-        if self.config.width is None:
-            self.config.width = width
-        if self.config.width != width:
-            raise ModelError(
-                f"the embedder's features are {width} wide, the language model reads features of"
-                f" {self.config.width}"
-            )
-        self.config.embedder = embedder.config
-        self.embedder = embedder.requires_grad_(False)
-
-    def _note(self, vision: Tokenizer) -> None:
-        self.config.fingerprint = vision.fingerprint
-        self.config.image = vision.config.image
+    def read_features(self) -> None:
+        """Makes a model that reads codes one of features, without embedder and tokenizer."""
+        self.embedder = self._vision = None
+        self.config.embedder = self.config.tokenizer = None
+        self.config.fingerprint = self.config.image = None
 
     @property
     def causal_lm(self) -> PreTrainedModel:
         """The language model itself, with adapters inside."""
         lm: PreTrainedModel = self.lm if self.config.adapter is None else self.lm.get_base_model()
         return lm
-
-    # Padded batches, as transformers has them.
 
     def forward(
         self,
@@ -210,7 +200,7 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
             )
         if position_ids is None and past_key_values is None and attention_mask is not None:
             position_ids = (attention_mask.cumsum(-1) - 1).clamp_min(0)
-        self.attend(self._own_attention)
+        set_attention(self.causal_lm, self._own_attention)
         out: CausalLMOutputWithPast = self.causal_lm(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -238,25 +228,7 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         images = read_images(
             self.config, codes, features, pixel_values, grid_sizes, self._load_vision
         )
-        if mm_token_type_ids is None:
-            places = input_ids.new_zeros(0)
-        else:
-            places = mm_token_type_ids.flatten().nonzero().flatten()
-        # In training projector and embedder run on no images, too: distributed training wants
-        # gradients of all parameters.
-        if not (len(images.packing) or len(places) or self.training):
-            embedded: Tensor = self.get_input_embeddings()(input_ids)
-            return embedded
-        if images.features is not None:
-            features = images.features.to(self.device)
-        else:
-            features = (
-                self._no_features() if images.codes is None else self.embed_codes(images.codes)
-            )
-        flat = self.embed_packed(
-            features, images.packing, self.config.pool, input_ids.flatten(), places
-        )
-        return flat.unflatten(0, input_ids.shape)
+        return embed_padded(self, images, input_ids, mm_token_type_ids)
 
     @torch.no_grad()
     def generate(  # type: ignore[override]
@@ -280,7 +252,7 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
             inputs_embeds = self.embed_inputs(
                 input_ids, mm_token_type_ids, codes, features, pixel_values, grid_sizes
             )
-        with self._answering():
+        with answering(self, adapted=self.config.adapter is not None):
             return super().generate(  # type: ignore[misc]
                 input_ids, inputs_embeds=inputs_embeds, **options
             )
@@ -303,7 +275,7 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """
         if self.embedder is None:
             raise ModelError("this language model reads features; it has no code embedder")
-        return self.embedder(codes.to(self.device)) if len(codes) else self._no_features()
+        return self.embedder(codes.to(self.device)) if len(codes) else no_features(self)
 
     def encode(self, images: Iterable[Picture]) -> list[Codes]:
         """The codes of pictures, as this model reads them.
@@ -320,7 +292,63 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """What makes this model's inputs of conversations and images."""
         return Processor.of(self.config, self.tokenizer)
 
-    # Training.
+    def packed_loss(
+        self,
+        features: Tensor,
+        packing: Packing,
+        pool: int,
+        input_ids: Tensor,
+        labels: Tensor,
+        lengths: Sequence[int],
+        image_positions: Tensor,
+    ) -> TextLoss:
+        """The cross-entropy of each supervised token of packed texts.
+
+        Args:
+            features: (N, C) of all images, or of none.
+            packing: the images.
+            pool: patches along each side of an image token.
+            input_ids: (L,) int64; at the places of image tokens any valid id.
+            labels: (L,) the token itself where it is supervised, else -100. As in transformers
+                a text's first token, which nothing precedes, never counts.
+            lengths: tokens of each text; no text sees another.
+            image_positions: (V,) int64 places of image tokens, in order.
+
+        Raises:
+            ValueError: the sizes do not fit together.
+            ModelError: the language model has an attention that cannot be packed.
+        """
+        return packed.packed_loss(
+            self, features, packing, pool, input_ids, labels, lengths, image_positions
+        )
+
+    def answer(
+        self,
+        features: Tensor,
+        packing: Packing,
+        pool: int,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        do_sample: bool = False,
+        **options: Any,
+    ) -> list[str]:
+        """Answers to several prompts at once, each up to where the model ends its turn.
+
+        Args:
+            features: (N, C) of the images of all prompts in order, or of none.
+            packing: the images.
+            pool: patches along each side of an image token.
+            prompts: of any lengths, with any number of images each.
+            max_new_tokens: of each answer at most.
+            do_sample: whether to draw tokens; else the likeliest is taken.
+            options: more of transformers' ``generate``: temperature, top_p, streamer ...
+
+        Raises:
+            ValueError: the prompts do not have the places that the images' tokens need.
+        """
+        options |= {"max_new_tokens": max_new_tokens, "do_sample": do_sample}
+        return packed.answer(self, features, packing, pool, prompts, **options)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """What trains: "projector", and "lm" and "embedder" unless all of that is frozen."""
@@ -339,8 +367,6 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
             lm.activation_checkpointing_enable({"use_reentrant": False})
         else:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
-
-    # What transformers asks of every model.
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's."""
@@ -365,7 +391,8 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """Writes what is not in the language model already, and a reference to that.
 
         Adapters, projector, embedder, processor and config; a language model that trained as a
-        whole is written, too. Each part gets its name when it is whole, ``config.json`` last.
+        whole is written, too. Written over another one, that stays until all of this is written;
+        cut off while the two change places, the folder is no model.
 
         Args:
             save_directory: of the files; ``viq.mllm.files`` says what they are.
@@ -405,8 +432,16 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
         """
         for name in ("config", "_from_auto", "trust_remote_code", "adapter_kwargs"):
             hub_options.pop(name, None)  # of the auto classes; config.json is read here, checked
+        dtype = hub_options.pop("torch_dtype", dtype)  # its old name
         if isinstance(dtype, str):
-            dtype = None if dtype == "auto" else getattr(torch, dtype)
+            name, dtype = dtype, None if dtype == "auto" else getattr(torch, dtype, dtype)
+            if not isinstance(dtype, torch.dtype | None):
+                raise ValueError(f"dtype is {name!r}, which torch does not know.")
+        if unknown := hub_options.keys() - inspect.signature(snapshot_download).parameters:
+            raise TypeError(
+                f"unknown options: {', '.join(sorted(unknown))}; what device it is on says"
+                " .to(device), after loading."
+            )
         return read_model(
             cls,
             find_folder(pretrained_model_name_or_path, revision, **hub_options),
@@ -415,32 +450,21 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
             attention=attn_implementation or "sdpa",
         )
 
-    # Inside.
-
-    def _no_features(self) -> Tensor:
-        """(0, C), by which gradients of zero reach the embedder: distributed training wants all."""
-        if self.embedder is None:
-            return torch.zeros(0, self.projector.config.width, device=self.device)
-        one = torch.zeros(1, self.embedder.config.code_heads, dtype=torch.int32)
-        return self.embedder(one.to(self.device))[:0]
-
-    def embed_packed(
-        self,
-        features: Tensor,
-        packing: Packing,
-        pool: int,
-        input_ids: Tensor,
-        image_positions: Tensor,
-    ) -> Tensor:
-        """The language model's input (L, D): embeddings, and images' tokens in their places."""
-        tokens = self.projector(features, packing, pool)
-        if len(tokens) != len(image_positions):
-            raise ValueError(
-                f"{len(packing)} images give {len(tokens)} tokens, but the texts have"
-                f" {len(image_positions)} places for them."
+    def _take(self, embedder: CodeEmbedder) -> None:
+        width = embedder.config.width
+        if self.config.width is None:
+            self.config.width = width
+        if self.config.width != width:
+            raise ModelError(
+                f"the embedder's features are {width} wide, the language model reads features of"
+                f" {self.config.width}"
             )
-        embedded: Tensor = self.get_input_embeddings()(input_ids)
-        return embedded.index_copy(0, image_positions, tokens.to(embedded.dtype))
+        self.config.embedder = embedder.config
+        self.embedder = embedder.requires_grad_(False)
+
+    def _note(self, vision: Tokenizer) -> None:
+        self.config.fingerprint = vision.fingerprint
+        self.config.image = vision.config.image
 
     def _load_vision(self) -> Tokenizer:
         if self._vision is None:
@@ -454,36 +478,3 @@ class MultimodalModel(PackedTexts, PreTrainedModel, GenerationMixin):  # type: i
             check_vision(vision, self.config)
             self._vision = vision
         return self._vision.to(self.device)
-
-    def attend(self, name: str) -> None:
-        """Sees to it that the language model uses an attention: ours for packed texts, or its own.
-
-        Raises:
-            ModelError: packed texts would meet in it elsewhere than in attention.
-        """
-        lm = self.causal_lm
-        if lm.config._attn_implementation == name:
-            return
-        if name == NAME:
-            use_packed_attention(lm)
-        else:
-            lm.set_attn_implementation(name)
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Evaluation mode, with what DoRA multiplies kept until the answer is there."""
-        training = self.training
-        self.eval()  # type: ignore[no-untyped-call]
-        try:
-            if self.config.adapter is None:
-                yield
-            else:
-                from peft.helpers import DoraCaching
-
-                # Otherwise DoRA multiplies its matrices again for each token, which took 3.4 times
-                # as long. What is kept is as large as the linear maps.
-                with DoraCaching():
-                    yield
-        finally:
-            self.train()  # drops what DoRA kept
-            self.train(training)

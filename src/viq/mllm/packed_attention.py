@@ -88,6 +88,20 @@ def use_packed_attention(lm: PreTrainedModel) -> None:
     lm.set_attn_implementation(NAME)
 
 
+def set_attention(lm: PreTrainedModel, name: str) -> None:
+    """Sees to it that a language model uses an attention: ours, or another of transformers'.
+
+    Raises:
+        ModelError: see ``use_packed_attention``.
+    """
+    if lm.config._attn_implementation == name:
+        return
+    if name == NAME:
+        use_packed_attention(lm)
+    else:
+        lm.set_attn_implementation(name)
+
+
 def packed_attention(
     module: nn.Module,
     query: Tensor,

@@ -22,13 +22,14 @@ from viq.chat import (
     encode_chat,
     encode_prompt,
     end_of_turn,
+    filling_id,
     image_tokens,
 )
 from viq.codes import Codes
 from viq.errors import InputError
-from viq.image import ImageConfig, Picture
+from viq.image import ImageConfig, Picture, to_patches
 from viq.mllm.config import MultimodalConfig
-from viq.mllm.images import check_codes, prepare_picture, stack_codes, to_patches
+from viq.mllm.images import check_codes, prepare_picture, stack_codes
 
 MARK = "<image>"  # stands for an image in a text; no token, and not in the vocabulary
 
@@ -56,7 +57,11 @@ class Processor(ProcessorMixin):
         image: ImageConfig | Mapping[str, Any] | None = None,
         chat_template: str | None = None,
     ) -> None:
-        """Args as the fields of ``MultimodalConfig``; ``tokenizer`` is the language model's."""
+        """Args as the fields of ``MultimodalConfig``; ``tokenizer`` is the language model's.
+
+        ``chat_template``, where it is given, becomes the tokenizer's.
+        """
+        self.tokenizer = tokenizer  # which holds the template that is set now
         chat_template = chat_template or tokenizer.chat_template
         super().__init__(tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
         self.pool = pool
@@ -113,6 +118,8 @@ class Processor(ProcessorMixin):
             raise ValueError(f"padding is {padding!r}; texts are padded to the longest.")
         if options:
             raise TypeError(f"unknown options: {', '.join(options)}.")
+        if padding_side not in ("left", "right"):
+            raise ValueError(f"padding_side is {padding_side!r}; it is 'left' or 'right'.")
         if labels and isinstance(_batch(text)[0], str):
             raise InputError("labels are those of a conversation's answers; a text has none")
         texts = _batch(text)
@@ -121,7 +128,8 @@ class Processor(ProcessorMixin):
             self._encode(one, grids, labels, None if len(texts) == 1 else f"text {number}")
             for number, (one, grids) in enumerate(zip(texts, read.grids, strict=True))
         ]
-        return BatchFeature(_padded(encoded, self._filling, labels, padding_side) | read.tensors)
+        padded = _padded(encoded, filling_id(self.tokenizer), labels, padding_side)
+        return BatchFeature(padded | read.tensors)
 
     def apply_chat_template(  # type: ignore[override]
         self,
@@ -163,9 +171,13 @@ class Processor(ProcessorMixin):
         return inputs if return_dict else inputs["input_ids"]
 
     @property
-    def _filling(self) -> int:
-        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
-        return next(number for number in ids if number is not None)
+    def chat_template(self) -> Any:
+        """The tokenizer's, which also writes the conversations of training; there is one."""
+        return self.tokenizer.chat_template
+
+    @chat_template.setter
+    def chat_template(self, template: Any) -> None:
+        self.tokenizer.chat_template = template
 
     def _write(
         self,
@@ -238,12 +250,12 @@ class Processor(ProcessorMixin):
             whole = labels or (bool(text) and text[-1]["role"] == "assistant")
             encode = encode_chat if whole else encode_prompt
             return encode(text, self.tokenizer, counts, name=name)
-        tokens = ChatTokens([], [], [])
+        tokens, filling = ChatTokens([], [], []), filling_id(self.tokenizer)
         for number, piece in enumerate(text.split(MARK)):
             if number:
                 start = len(tokens.input_ids)
                 tokens.image_positions.extend(range(start, start + counts[number - 1]))
-                tokens.input_ids.extend([self._filling] * counts[number - 1])
+                tokens.input_ids.extend([filling] * counts[number - 1])
             if piece:
                 tokens.input_ids.extend(
                     self.tokenizer(piece, add_special_tokens=False)["input_ids"]
@@ -260,10 +272,10 @@ class _Images:
 
 def _batch(text: Any) -> list[Any]:
     """Several texts or conversations, of one or several."""
-    if isinstance(text, str) or (len(text) and isinstance(text[0], Mapping)):
+    if not text or not isinstance(text, Sequence):
+        raise InputError("there is no text: give a conversation, a text, or a list of either")
+    if isinstance(text, str) or isinstance(text[0], Mapping):
         return [text]
-    if not len(text):
-        raise InputError("there is no text")
     return list(text)
 
 
@@ -311,8 +323,19 @@ def _images_in(conversation: Conversation) -> list[Image]:
 
 
 def _parts(message: Message) -> list[Mapping[str, Any]]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    parts: list[Any] = list(content) if isinstance(content, Sequence) else [content]
+    for part in parts:
+        held = part if isinstance(part, Mapping) else {}
+        is_text = held.get("type") == "text" and isinstance(held.get("text"), str)
+        if not is_text and held.get("type") != "image":
+            raise InputError(
+                f"a message's content has {str(part)[:80]}; it is a text, or a list of"
+                ' {"type": "image"} and {"type": "text", "text": ...}'
+            )
+    return parts
 
 
 def _is_list(value: Any) -> bool:

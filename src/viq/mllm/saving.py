@@ -28,33 +28,29 @@ def write_model(
     max_shard_size: int | str,
 ) -> None:
     """See ``MultimodalModel.save_pretrained``; ``state`` is the model's."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
+    config.lm = files.reference(config.lm, folder)
+    if config.tokenizer is not None:
+        config.tokenizer = files.reference(config.tokenizer, folder)
     weights = {k.removeprefix("lm."): v for k, v in state.items() if k.startswith("lm.")}
-    if full or config.train_lm:
-
-        def write_lm(temporary: Path) -> None:
+    with files.new_content(folder) as new:
+        if full or config.train_lm:
             lm, tensors = model.lm, weights
             if config.adapter is not None:
                 lm = merged(lm, weights)
                 tensors = lm.state_dict()
-            lm.save_pretrained(temporary, state_dict=tensors, max_shard_size=max_shard_size)
+            lm.save_pretrained(new / files.LM, state_dict=tensors, max_shard_size=max_shard_size)
             if model.tokenizer is not None:
-                model.tokenizer.save_pretrained(temporary)
-
-        files.write_part(folder, files.LM, write_lm)
-        config.adapter, config.lm = None, str(folder / files.LM)
-    elif config.adapter is not None:
-        files.write_part(folder, files.ADAPTER, lambda to: save_adapters(model.lm, to, weights))
-    config.lm = files.reference(config.lm, folder)
-    if config.tokenizer is not None:
-        config.tokenizer = files.reference(config.tokenizer, folder)
-    if model.tokenizer is not None:
-        files.write_files(folder, model.processor().save_pretrained)
-    own = ("projector.", "embedder.")
-    files.write_tensors(folder, {k: v for k, v in state.items() if k.startswith(own)})
-    files.write_config(folder, config)
+                model.tokenizer.save_pretrained(new / files.LM)
+            config.adapter, config.lm = None, f"./{files.LM}"
+        elif config.adapter is not None:
+            save_adapters(model.lm, new / files.ADAPTER, weights)
+        if model.tokenizer is not None:
+            model.processor().save_pretrained(new)
+        own = ("projector.", "embedder.")
+        files.write_tensors(new, {k: v for k, v in state.items() if k.startswith(own)})
+        (new / files.CONFIG).write_text(config.to_json_string())
 
 
 def read_model(
@@ -65,13 +61,14 @@ def read_model(
     if lm is not None and not Path(config.lm).is_relative_to(folder.resolve()):
         config.lm = lm
     found = load_language_model(config.lm, dtype=dtype, attention=attention)
-    assert config.text_config is not None
-    expected = int(config.text_config.hidden_size)
-    width = int(found.model.config.get_text_config().hidden_size)
-    if width != expected:
-        raise ModelError(
-            f"its language model is {expected} wide, but {config.lm} is {width} wide", folder
-        )
+    expected, own = config.text_config, found.model.config.get_text_config()
+    for name in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
+        values = getattr(expected, name), getattr(own, name)
+        if values[0] != values[1]:
+            raise ModelError(
+                f"its language model has {name} {values[0]}, but {config.lm} has {values[1]}",
+                folder,
+            )
     model = kind(config, found)
     path = folder / "model.safetensors"
     tensors = files.read_tensors(path)

@@ -148,7 +148,10 @@ def decoder() -> DecoderConfig:
 
 
 def sft() -> SftConfig:
-    """viq train sft --recipe debug --start QUANTIZE --data CODES --out RUN"""
+    """viq train sft --recipe debug --start QUANTIZE --data CODES --out RUN
+
+    $ viq extract PICTURES --model QUANTIZE/tokenizer --max-pixels 9216 --out CODES
+    """
     data = TextDataConfig(
         sources=(SourceConfig(name="data", path=DATA),),
         validation=(SourceConfig(name="data", path=HELD_OUT),),

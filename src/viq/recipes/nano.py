@@ -133,10 +133,11 @@ def decoder() -> DecoderConfig:
 def sft() -> SftConfig:
     """viq train sft --recipe nano --start nano --data CODES --held-out MORE --out runs/sft
 
-    SmolLM2 with adapters, on codes that viq extract made of captioned pictures. Not run yet.
+    SmolLM2 with adapters, on codes of captioned pictures. Not run yet. For each of the two:
+    $ viq extract PICTURES --model nano --max-pixels 262144 --out CODES
     """
     phase = PhaseConfig(
-        area=512**2,  # where pictures are read
+        area=512**2,  # where pictures are read; and of --max-pixels above
         pool=2,
         seq_len=1024,
         max_patches=4096,

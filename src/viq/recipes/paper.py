@@ -99,8 +99,9 @@ def decoder() -> DecoderConfig:
 def sft() -> SftConfig:
     """All of a language model on 2 million samples of LLaVA-OneVision, at most 768^2 pixels.
 
-    The paper says no more than that; the rates are LLaVA-NeXT's, the ten times higher one of the
-    new projector and the budget, about one epoch, are ours.
+    On codes of those, by viq extract --max-pixels 589824. The paper says no more; the rates are
+    LLaVA-NeXT's, the ten times higher one of the new projector and the budget, about one epoch,
+    are ours.
     """
     phase = _phase(768, 2, 1_600_000_000, seq_len=16384)
     return SftConfig(

@@ -137,13 +137,13 @@ def codes_of_row(cells: Mapping[str, Any], info: CodesInfo, name: str) -> tuple[
         CodesError: the cells contradict each other or are out of bounds.
     """
     try:
-        grids, originals, encoded = (_sizes(column, cells[column]) for column in _SIZES)
+        grids, originals, encoded = (_sizes(column, cells.get(column)) for column in _SIZES)
         if not len(grids) == len(originals) == len(encoded):
             raise CodesError(
                 f"it has {len(grids)} grid_sizes, {len(originals)} original_sizes and"
                 f" {len(encoded)} encoded_sizes; an image has one of each"
             )
-        values = _values(cells["codes"])
+        values = _values(cells.get("codes"))
         ends = [0]
         for h, w in grids:
             ends.append(ends[-1] + h * w * info.code_heads)

@@ -142,15 +142,22 @@ def file_batches(
 
 
 def file_images(
-    file: str, info: CodesInfo, *, batch_size: int = BATCH_ROWS
+    file: str, info: CodesInfo, *, whole: bool = False, batch_size: int = BATCH_ROWS
 ) -> Iterator[list[tuple[Codes, ...] | CodesError]]:
     """The codes of each row's images, some rows at a time; what is wrong with it instead of a row.
+
+    Args:
+        file: its name.
+        info: of its data set.
+        whole: reads the other columns, too, so that damage in them is found.
+        batch_size: rows at a time, at most.
 
     Raises:
         CodesError: the file is damaged, or cannot be read.
     """
     row = 0
-    for batch in file_batches(file, columns=COLUMNS, batch_size=batch_size):
+    columns = None if whole else COLUMNS
+    for batch in file_batches(file, columns=columns, batch_size=batch_size):
         rows: list[tuple[Codes, ...] | CodesError] = []
         for cells in _cells(batch):
             try:

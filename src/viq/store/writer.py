@@ -43,8 +43,8 @@ class CodeWriter:
             schema: of the columns that are carried through, in order.
 
         Raises:
-            CodesError: a carried column has one of our names or a type that Parquet has not, or
-                the file cannot be written.
+            CodesError: a carried column has one of our names, another's, or a type that Parquet has
+                not, or the file cannot be written.
         """
         self.path, self.info = Path(path), info
         self.schema = schema.remove_metadata()
@@ -53,6 +53,8 @@ class CodeWriter:
             raise CodesError(
                 f"the source has a column {taken[0]!r}, a name that the codes take; rename it", path
             )
+        if twice := next((n for n in schema.names if schema.names.count(n) > 1), None):
+            raise CodesError(f"the source has two columns {twice!r}; rename one", path)
         self._written = pa.schema([*self.schema, *FIELDS], _metadata(schema, info))
         self._rows: list[pa.Table] = []  # of the row group to come
         self._codes: list[Sequence[Codes]] = []

@@ -20,6 +20,7 @@ from viq.data.readers import CodeReader, ImageReader, TileReader, patch_reader
 from viq.errors import InputError, ModelError
 from viq.external.tiling import TilingConfig, drop_edges
 from viq.external.vision import SquareVision, load_square_vision
+from viq.mllm.config import MultimodalConfig
 from viq.model.encoder import Encoder
 from viq.tokenizer import Tokenizer, load
 from viq.training.handover import has
@@ -171,10 +172,12 @@ def find_tokenizer(where: str | None) -> str:
     """What ``viq.load`` takes: the tokenizer of a run, or a saved one, bundled or on the hub.
 
     Raises:
-        InputError: none is named.
+        InputError: none is named, or a language model is.
     """
     if where is None:
         raise InputError(_MISSING.format("the tokenizer whose codes are read"))
+    if _is_of_type(Path(where), MultimodalConfig.model_type):
+        raise InputError("this is a language model; name the run's folder, which it is in", where)
     return str(Path(where) / "tokenizer") if has(where, "tokenizer") else where
 
 
@@ -199,12 +202,16 @@ def load_encoder(where: str | None) -> Encoder:
     if where is None:
         raise InputError(_MISSING.format("the tower whose features are read"))
     for folder in (Path(where) / "tower", Path(where)):
-        path = folder / "config.json"
-        if path.is_file() and f'"{VisionTowerConfig.model_type}"' in path.read_text():
+        if _is_of_type(folder, VisionTowerConfig.model_type):
             return load_vision_tower(folder).encoder
     encoder = load(find_tokenizer(where)).part("encoder")
     assert isinstance(encoder, Encoder)
     return encoder
+
+
+def _is_of_type(folder: Path, model_type: str) -> bool:
+    path = folder / "config.json"
+    return path.is_file() and f'"{model_type}"' in path.read_text()
 
 
 def load_foreign(where: str | None, tiling: TilingConfig, layer: int | None) -> ForeignVision:

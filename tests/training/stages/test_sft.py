@@ -1,7 +1,10 @@
 """A language model that sees: from codes, and from pixels through each kind of frozen network."""
 
 import json
+import re
 from dataclasses import replace
+from math import isqrt
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +15,21 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
 
 import viq
+from viq.chat import image_tokens
 from viq.checkpoint import save_vision_tower
 from viq.data.config import TextDataConfig
 from viq.data.conversation import question_messages
 from viq.data.packing import TextPacking
 from viq.data.sample import Sample
-from viq.data.sources import SourceConfig
+from viq.data.sources import SourceConfig, open_source
 from viq.errors import FingerprintError, InputError, ModelError
+from viq.external.language_model import load_language_model
 from viq.external.tiling import TilingConfig
 from viq.mllm.model import MultimodalModel
 from viq.model.fold import FoldedEmbedder
 from viq.model.head import QuantizerConfig
 from viq.model.network import Network
+from viq.recipes import RECIPES
 from viq.store import CodesInfo, CodeWriter
 from viq.training.handover import network_of
 from viq.training.launch import launch, with_inputs_of_start
@@ -295,6 +301,7 @@ def test_every_trained_parameter_is_in_one_group_and_gets_a_gradient(changes, gr
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"answer_tokens": 0}, "answer_tokens is 0; it must be 1 or more"),
         ({"train_lm": True}, "train_lm trains all weights; give --adapter none, too"),
         (
             {"train_embedder": True, "vision": "foreign"},
@@ -369,6 +376,71 @@ def test_a_projector_trained_alone_is_a_start_for_all_kinds(run, make, toys, tin
         assert torch.equal(after.projector.begin, before.projector.begin)
 
 
+@pytest.mark.parametrize(
+    ("changes", "after"),
+    [
+        ({}, {}),
+        ({"adapter": None}, {}),
+        ({"adapter": None}, {"adapter": None, "train_lm": True}),
+        ({"adapter": None, "train_lm": True}, {"adapter": None, "train_lm": True}),
+        ({}, {"fresh": True}),
+    ],
+)
+def test_language_model_and_tokenizer_are_loaded_once(
+    changes, after, run, make, toys, tiny_tokenizer_folder, monkeypatch
+):
+    start, _ = run(**changes)
+    loaded = []
+
+    def counting(load, what):
+        def counted(*args, **options):
+            loaded.append(what)
+            return load(*args, **options)
+
+        return counted
+
+    for module in ("viq.mllm.model", "viq.mllm.saving"):
+        load = counting(load_language_model, "language model")
+        monkeypatch.setattr(f"{module}.load_language_model", load)
+    for module in ("viq.mllm.model", "viq.training.vision"):
+        monkeypatch.setattr(f"{module}.load", counting(viq.load, "tokenizer"))
+    inputs = Inputs(start=start, vision=str(tiny_tokenizer_folder), lm=toys.lm)
+    stage = make(inputs=inputs, **after)
+    assert sorted(loaded) == ["language model", "tokenizer"]
+    if "train_lm" in after:
+        assert all(p.requires_grad for p in stage.mllm.causal_lm.parameters())
+
+
+def test_a_start_whose_adapters_were_merged_keeps_what_they_learnt(run, make, toys, tmp_path):
+    start, before = run()
+    before.save_pretrained(f"{start}/mllm", full=True)
+    merged = MultimodalModel.from_pretrained(f"{start}/mllm").causal_lm.state_dict()
+    inputs = Inputs(start=start, vision=before.config.tokenizer, lm=toys.lm)
+    after = make(inputs=inputs).mllm
+    name = "model.layers.0.mlp.up_proj.weight"
+    found = after.causal_lm.model.layers[0].mlp.up_proj.base_layer.weight
+    assert torch.equal(found, merged[name])
+    assert not torch.equal(found, load_language_model(toys.lm).model.state_dict()[name])
+
+
+def test_a_start_may_see_in_another_way(run, make, toys, tmp_path, samples, tiny_tokenizer_folder):
+    """Where features have the same width; what leaves the run says how it sees."""
+    start, before = run()
+    inputs = Inputs(start=start, vision=str(tiny_tokenizer_folder), lm=toys.lm)
+    phase = replace(make().config.data.phases[0], pool=1)
+    stage = make("continuous", inputs=inputs, data=replace(make().config.data, phases=(phase,)))
+    assert torch.equal(stage.mllm.projector.begin, before.projector.begin)
+    stage.export(tmp_path / "after")
+    loaded = MultimodalModel.from_pretrained(tmp_path / "after" / "mllm")
+    assert (loaded.embedder, loaded.config.embedder, loaded.config.fingerprint) == (None,) * 3
+    assert (loaded.config.width, loaded.config.pool) == (64, 1)
+    with pytest.raises(ModelError, match="names no vision tokenizer"):
+        loaded.encode(list(samples[0].images))
+    again = make(inputs=replace(inputs, start=str(tmp_path / "after"))).mllm
+    assert again.config.fingerprint == before.config.fingerprint
+    assert again.encode([samples[0].images[0]]) == before.encode([samples[0].images[0]])
+
+
 def test_a_start_that_does_not_fit_is_refused_with_both_sides(
     run, make, toys, config, foreign, tiny_tokenizer_folder, tiny_tokenizer, tmp_path
 ):
@@ -412,6 +484,9 @@ def test_a_tower_is_no_tokenizer_and_a_proximal_tokenizer_has_no_codes(
 ):
     with pytest.raises(ModelError, match=r"no config.json here, so this is not a saved tokenizer"):
         make(inputs=Inputs(start=tower_run, lm=toys.lm))
+    make().export(tmp_path)
+    with pytest.raises(InputError, match="this is a language model; name the run's folder"):
+        make(inputs=Inputs(start=str(tmp_path / "mllm"), lm=toys.lm))
     head = replace(
         tiny_tokenizer.config.network.head, quantizer=QuantizerConfig(levels=None, bottleneck=8)
     )
@@ -466,6 +541,56 @@ def test_a_run_does_not_begin_when_no_image_can_be_read(make, samples, coded):
         stage.begin([WORDS, samples[0], samples[1]])
     with pytest.raises(InputError, match="toy/0: is codes already, but pictures are read here"):
         make("quantized").begin([coded[0]])
+
+
+def test_a_run_does_not_begin_when_nothing_fits_into_a_phase(make, config, phase, samples, coded):
+    """As where codes were extracted without --max-pixels."""
+
+    def beginning(phases, read, kind="codes"):
+        make(kind, data=replace(config.data, phases=phases)).begin(read)
+
+    small = replace(phase, area=32**2, max_patches=8)
+    beginning((phase, small), [WORDS, *coded[:2]])  # 4 x 4 patches, and 2 x 4
+    with pytest.raises(InputError) as error:
+        beginning((phase, replace(small, max_patches=7)), [WORDS, *coded[:2]])
+    assert str(error.value) == (
+        "toy/1: its images have 8 patches, but max_patches is 7; raise that, or take smaller"
+        " images (viq extract --max-pixels 1024)"
+    )
+    short = replace(phase, area=32**2, seq_len=8)
+    with pytest.raises(
+        InputError, match=r"use a longer one \(seq_len\), or .* --max-pixels 1024\)$"
+    ):
+        beginning((short,), coded[:1])
+    with pytest.raises(InputError, match=r"use a longer one \(seq_len\), or smaller images$"):
+        beginning((replace(phase, seq_len=8),), samples[:1], "quantized")
+
+
+@pytest.mark.parametrize("name", ["debug", "nano", "so400m", "giant"])
+def test_documented_extractions_go_with_the_recipes(name):
+    (phase,) = RECIPES[name].stages["sft"]().data.phases
+    side = isqrt(phase.area) // 16
+    assert side**2 <= phase.max_patches
+    assert image_tokens((side, side), phase.pool) < phase.seq_len / 2  # the rest is for words
+    doc = Path(viq.__file__).parents[2] / "docs" / "TRAINING.md"
+    if not doc.is_file():
+        pytest.skip("an installed package has no docs")
+    text = doc.read_text("utf-8")
+    extractions = [line for line in text.splitlines() if line.startswith("$ viq extract")]
+    assert all("--max-pixels" in line for line in extractions)
+    assert any(f"--max-pixels {phase.area} " in line for line in extractions)
+    (row,) = [line for line in text.splitlines() if re.match(rf"\|.*`{name}`.* x .*\|", line)]
+    assert f"| {phase.area} (" in row
+    assert row.endswith(f"| {phase.max_patches}, {phase.seq_len} |")
+
+
+def test_of_a_code_data_set_one_file_is_read_before_the_source_is_opened(make, config, dataset):
+    codes = dataset()
+    Path(codes, "data", "train-00001-of-00002.parquet").write_bytes(b"none")
+    source = SourceConfig(name="toy", path=codes)
+    make("codes", data=replace(config.data, sources=(source,)))
+    with pytest.raises(InputError, match=r"00001-of-00002.parquet: cannot be read, or is damaged"):
+        open_source(source)
 
 
 def test_a_run_resumes_bitwise_from_a_code_data_set(

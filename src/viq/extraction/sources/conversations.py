@@ -4,10 +4,11 @@ A row is {"id", "image" or "images": path or list of paths, ...}; all its keys b
 plan streams over the files once, for the columns' types and for the byte at which each unit begins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,7 @@ class ConversationRows:
     json_columns: frozenset[str]  # whose values no type holds; see viq.extraction.sources.shape
     layouts: tuple[Layout, ...]  # of the files
     table: NDArray[np.int64]  # (units, 5): the fields of _Unit
+    digest: str  # of all bytes
     kind: str = "llava"
 
     @classmethod
@@ -53,14 +55,16 @@ class ConversationRows:
         """
         shapes, layouts = Shapes(), []
         table: list[_Unit] = []
+        digest = blake2b(digest_size=16)
         number, readable, fault = 0, False, None
         for file in range(len(found.files)):
             name = found.name(file)
-            with found.storage.open(found.files[file].path) as stream:
+            with found.storage.open(found.files[file]) as stream:
                 layout, start = layout_of(stream, name)
                 layouts.append(layout)
+                digest.update(repr((found.files[file], layout)).encode())
                 place, first = None, number
-                for row in _rows(stream, layout, start, 1, name):
+                for row in _rows(_Hashed(stream, digest.update), layout, start, 1, name):
                     if (number - first) % rows_a_unit == 0:
                         if place is not None:
                             table.append(_Unit(file, *place, rows_a_unit, number - rows_a_unit))
@@ -77,8 +81,17 @@ class ConversationRows:
         if not readable:
             raise fault or InputError("holds no rows", found.source)
         schema, json_columns = shapes.schema()
-        units = np.array(table, dtype=np.int64)
-        return cls(found, rows_a_unit, root, schema, json_columns, tuple(layouts), units)
+        digest.update(repr([(field.name, str(field.type)) for field in schema]).encode())
+        return cls(
+            found,
+            rows_a_unit,
+            root,
+            schema,
+            json_columns,
+            tuple(layouts),
+            np.array(table, dtype=np.int64),
+            digest.hexdigest(),
+        )
 
     @property
     def units(self) -> int:
@@ -99,14 +112,15 @@ class ConversationRows:
             "files": len(self.found.files),
             "bytes": sum(file.size for file in self.found.files),
             "rows": int(self.table[:, _Unit._fields.index("rows")].sum()),
+            "digest": self.digest,
             "rows_a_unit": self.rows_a_unit,
             "image_root": None if self.root is None else self.root.storage.name(self.root.path),
         }
 
     def read(self, unit: int) -> Iterator[Row]:
         part = self._unit(unit)
-        path, name = self.found.files[part.file].path, self.found.name(part.file)
-        root = self.root or Place(self.found.storage, folder_of(path))
+        file, name = self.found.files[part.file], self.found.name(part.file)
+        root = self.root or Place(self.found.storage, folder_of(file.path))
 
         def row(item: tuple[int, JsonRow]) -> Row:
             position, found = item
@@ -116,7 +130,7 @@ class ConversationRows:
                 return failed(position, str(number), self.schema, line + found.error)
             return self._row(position, number, found.value, root)
 
-        with self.found.storage.open(path) as stream:
+        with self.found.storage.open(file) as stream:
             layout = self.layouts[part.file]
             items = islice(_rows(stream, layout, part.start, part.line, name), part.rows)
             try:
@@ -137,6 +151,24 @@ class ConversationRows:
 
     def _unit(self, unit: int) -> _Unit:
         return _Unit(*map(int, self.table[unit]))
+
+
+class _Hashed:
+    """A stream that shows all bytes that are read of it."""
+
+    def __init__(self, stream: BinaryIO, show: Callable[[bytes], None]) -> None:
+        self._stream, self._show = stream, show
+        self.seek = stream.seek
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._show(data)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._stream:
+            self._show(line)
+            yield line
 
 
 def _rows(stream: Any, layout: Layout, start: int, line: int, name: str) -> Iterator[JsonRow]:

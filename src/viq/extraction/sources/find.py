@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from viq.data.folder import LISTS, SUFFIXES
+from viq.data.sources import KINDS, SPLIT
 from viq.errors import InputError
 from viq.extraction.sources.storage import File, Place, Storage, base, folder_of, why
 
@@ -20,14 +21,7 @@ log = logging.getLogger(__name__)
 
 SourceKind = Literal["folder", "llava", "parquet", "webdataset"]
 
-KINDS: dict[str, SourceKind] = {
-    ".json": "llava",
-    ".jsonl": "llava",
-    ".parquet": "parquet",
-    ".tar": "webdataset",
-}
 _SHARDS: dict[str, SourceKind] = {".parquet": "parquet", ".tar": "webdataset"}
-_SPLIT = re.compile(r"(train|validation|valid|val|dev|test)([-_.]|$)")  # names that mean a split
 _ASKED_AHEAD = 16  # requests to a remote storage at a time
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -135,14 +129,14 @@ def _split_files(place: Place, suffix: str) -> list[File]:
     """The shards of split train, or those of no split, as in the layouts of ``datasets``."""
     storage, top = place
     for folder in (f"{top}/train", top, f"{top}/data"):
-        files = [file for file in storage.files(folder) if _suffix(file.path) == suffix]
+        files = storage.files(folder, suffix)
         if not files:
             continue
         if base(folder) == "train":
             return files
         splits: dict[str, list[File]] = {}
         for file in files:
-            found = _SPLIT.match(base(file.path))
+            found = SPLIT.match(base(file.path))
             splits.setdefault(found.group(1) if found else "", []).append(file)
         chosen = "train" if "train" in splits else ""
         others = sorted(set(splits) - {chosen})

@@ -25,7 +25,7 @@ from viq.extraction.sources.json_rows import read_lines
 from viq.extraction.sources.listing import Item, sorted_on_disk
 from viq.extraction.sources.row import Row, failed, one_row
 from viq.extraction.sources.shape import Shapes, as_text
-from viq.extraction.sources.storage import Place, Storage
+from viq.extraction.sources.storage import File, Place, Storage, is_passing
 
 _CAPTIONS = ("caption", "text")  # the keys of a list that hold captions
 _LISTING = "listing.jsonl"
@@ -103,8 +103,8 @@ class FolderRows:
         }
 
     def read(self, unit: int) -> Iterator[Row]:
-        here = Storage.locate(str(self.listing))
-        with here.storage.open(here.path) as file:
+        storage, path = Storage.locate(str(self.listing))
+        with storage.open(File(path, 0)) as file:
             file.seek(int(self.starts[unit]))
             items = enumerate(map(json.loads, islice(file, self.rows(unit))))
             try:
@@ -138,8 +138,8 @@ class FolderRows:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            if isinstance(error, ConnectionError):
-                raise
+            if is_passing(error):
+                raise ConnectionError(f"{beside} cannot be read: {error}") from error
             raise InputError(f"its caption cannot be read ({error})") from error
         return text.strip() or None
 
@@ -187,12 +187,12 @@ class _Contents:
     def _lines(self) -> Iterator[Item]:
         storage, folder = self._root
         lists = (f"{folder.rstrip('/')}/{name}" for name in LISTS)
-        path = next((path for path in lists if storage.file(path)), None)
-        if path is None:
+        found = next((file for path in lists if (file := storage.file(path))), None)
+        if found is None:
             return
-        with storage.open(path) as file:
-            for row in read_lines(file):
-                where = f"{storage.name(path)}: line {row.line}"
+        with storage.open(found) as stream:
+            for row in read_lines(stream):
+                where = f"{storage.name(found.path)}: line {row.line}"
                 if row.error is not None:
                     raise InputError(row.error, where)
                 if not isinstance(name := row.value.get("file_name"), str):

@@ -12,13 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from viq.data.rows import read_images
+from viq.data.rows import IMAGE_COLUMNS, SINGLE_IMAGE_COLUMNS, read_images
 from viq.errors import InputError
-from viq.extraction.sources.storage import Place, why
+from viq.extraction.sources.storage import Place, is_passing, why
 from viq.image import Picture
 
-COLUMNS = ("image", "images")  # the first that is there counts, alone
-SINGLE_COLUMNS = ("jpg", "jpeg", "png", "webp")  # else all of these
+COLUMNS, SINGLE_COLUMNS = IMAGE_COLUMNS, SINGLE_IMAGE_COLUMNS
 
 _FETCHED_AHEAD = 16  # requests to a remote storage at a time
 _PAUSES = (1.0, 4.0)  # seconds before a fetch is tried again
@@ -29,27 +28,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def image_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Which of these columns hold a row's images."""
-    names = set(names)
-    for column in COLUMNS:
-        if column in names:
-            return (column,)
-    return tuple(column for column in SINGLE_COLUMNS if column in names)
-
-
 def find_images(value: object, root: Place) -> tuple[Picture | bytes, ...]:
     """What a row holds, as ``viq.data.rows.read_images`` takes it, with paths below ``root``.
 
     Raises:
         InputError: it is no image, or is not there; its ``reason`` is about the row.
-        ConnectionError: it could not be fetched, again and again.
+        ConnectionError: it could not be fetched, again and again, or looked up.
     """
     if not root.storage.local:
         return read_images(_fetched(value, root), Path(), "")
     try:
         return read_images(value, Path(root.path), "")
-    except OSError as error:  # a name that no file can have
+    except OSError as error:
+        if is_passing(error):
+            raise ConnectionError(f"an image cannot be looked up: {error}") from error
+        # else a name that no file can have
         raise InputError(f"its image cannot be opened: {why(error)}") from error
 
 

@@ -73,6 +73,7 @@ def read_list(file: BinaryIO, start: int, name: str) -> Iterator[JsonRow]:
         begin = text.byte()
         value = text.take()
         yield JsonRow(begin, 0, value, _fault(value))
+    text.check_end()
 
 
 def _parsed(text: bytes, start: int, line: int) -> JsonRow:
@@ -136,13 +137,25 @@ class _Text:
                     return value
             self._read(max(_CHUNK, len(self._text)))  # doubled: long items take their time
 
+    def check_end(self) -> None:
+        """Sees that nothing comes after the list, at whose bracket the reader is."""
+        self._at += 1
+        if self._skip_blanks():
+            self._refuse("more comes after the end of the list")
+
     def _next_character(self) -> str:
+        if not (character := self._skip_blanks()):
+            self._refuse("the end of the list is missing")
+        return character
+
+    def _skip_blanks(self) -> str:
+        """The next character that is none; "" at the end of the file."""
         while True:
             self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text):
                 return self._text[self._at]
             if self._ended:
-                self._refuse("the end of the list is missing")
+                return ""
             self._read(_CHUNK)
 
     def _read(self, size: int) -> None:

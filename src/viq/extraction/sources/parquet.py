@@ -1,9 +1,12 @@
 """Parquet files: a unit is some row groups of one file, or a part of a large one.
 
 Only the footers are read for a plan. A unit is read in small batches, so that a row group of
-gigabytes is never held as a whole.
+gigabytes is never held as a whole. Arrow reads a group from its begin, so a part of a group costs
+what lies before it, too: in ten parts, at most, a group is read five and a half times. Units of
+large groups therefore have more rows than were asked for.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +19,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import types
 
+from viq.data.rows import image_columns
 from viq.errors import InputError
 from viq.extraction.sources.find import Found
-from viq.extraction.sources.images import ahead, find_images, image_columns
+from viq.extraction.sources.images import ahead, find_images
 from viq.extraction.sources.row import IDS, Row, failed
 from viq.extraction.sources.storage import Place, folder_of, why
 
-_LARGE = 10  # a row group of more than so many units' rows is divided
+_PARTS = 10  # of a row group, at most; one of more than so many units' rows is divided
 _BATCH_BYTES = 16 << 20  # of a batch when it is decoded
 _STREAM_BYTES = 1 << 20  # read at a time of each column
 _FOOTERS_AHEAD = 16
@@ -133,7 +137,7 @@ class ParquetRows:
     def _rows(self, unit: _Unit) -> Iterator[tuple[int, pa.RecordBatch, str, object] | Row]:
         """Each row's position, cells, id and images; or the row, where it cannot be read."""
         position, name = 0, self.found.name(unit.file)
-        with self.found.storage.open_at_random(self.found.files[unit.file].path) as stream:
+        with self.found.storage.open_at_random(self.found.files[unit.file]) as stream:
             try:
                 file = pq.ParquetFile(stream, buffer_size=_STREAM_BYTES, pre_buffer=False)
             except (pa.ArrowException, OSError) as error:
@@ -154,7 +158,7 @@ class ParquetRows:
                         position += piece.num_rows
                         if position == end:
                             break
-                except Exception as error:  # of remote files, whatever their storage raises
+                except (OSError, pa.ArrowException) as error:
                     if not _is_damage(error):
                         raise InputError(f"cannot be read: {why(error)}", name) from error
                     reason = f"row group {group} is damaged from here on ({error})"
@@ -190,7 +194,7 @@ def _is_damage(error: Exception) -> bool:
 def _footer(found: Found, number: int) -> tuple[pa.Schema, list[int]]:
     """A file's columns, and how many rows its row groups have."""
     try:
-        with found.storage.open_at_random(found.files[number].path) as stream:
+        with found.storage.open_at_random(found.files[number]) as stream:
             file = pq.ParquetFile(stream)
             groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
             return file.schema_arrow, groups
@@ -212,9 +216,10 @@ def _units(groups: list[int], rows_a_unit: int) -> Iterator[tuple[int, int, int,
             rows = 0
         if not rows:
             first = group
-        if size > _LARGE * rows_a_unit:
-            for start in range(0, size, rows_a_unit):
-                yield group, 1, start, min(rows_a_unit, size - start)
+        if size > _PARTS * rows_a_unit:
+            part = math.ceil(size / _PARTS)
+            for start in range(0, size, part):
+                yield group, 1, start, min(part, size - start)
         else:
             rows += size
     if rows:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from viq.image import Picture
 
+MAX_REASON = 500  # characters
 IDS = ("id", "__key__", "file_name")  # the columns that name a row, the first that is there
 
 
@@ -30,6 +31,8 @@ def failed(position: int, id: str, schema: pa.Schema, reason: str) -> Row:
     """A row that cannot be used."""
     nothing = pa.RecordBatch.from_pylist([], schema=schema)
     reason = _utf8(" ".join(reason.split()))  # libraries' messages may have many lines
+    if len(reason) > MAX_REASON:  # a whole picture in base64, where a path should be
+        reason = f"{reason[:MAX_REASON]}..."
     return Row(position=position, id=_utf8(id), columns=nothing, images=(), error=reason)
 
 

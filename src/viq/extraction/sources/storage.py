@@ -3,9 +3,11 @@
 A path without a protocol, or with ``file://``, is local. Names in messages are local paths or URLs.
 """
 
+import errno
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +18,13 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from viq.errors import InputError
 
 _BUFFER = 1 << 20  # bytes; one request of a remote store
+
+# What says of a file itself that it cannot be opened. All else may be over the next time: too many
+# open files, a disk or a network that does not answer.
+_LASTING = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENXIO, errno.ENODEV),
+}
 
 
 class Place(NamedTuple):
@@ -74,13 +83,16 @@ class Storage:
         """The files that a pattern names, sorted."""
         return self._files(self.fs.glob(pattern, detail=True).values())
 
-    def files(self, folder: str) -> list[File]:
+    def files(self, folder: str, suffix: str = "") -> list[File]:
         """The visible files that lie in a folder itself, sorted; [] if there is no such folder."""
         try:
-            files = self._files(self.fs.ls(folder, detail=True))
+            there = _list_local(folder) if self.local else self._listed(folder)
+            return sorted(file for file in there if _is_visible(file.path, suffix))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [file for file in files if not base(file.path).startswith(".")]
+
+    def _listed(self, folder: str) -> list[File]:
+        return self._files(self.fs.ls(folder, detail=True))
 
     def _files(self, entries: Iterable[Mapping[str, Any]]) -> list[File]:
         files: list[File | None] = []
@@ -88,31 +100,36 @@ class Storage:
             if entry["type"] == "file":
                 files.append(File(entry["name"], int(entry["size"] or 0)))
             elif entry["type"] != "directory":  # a link, which may lead to a file
-                files.append(self.file(entry["name"]))
+                broken = entry.get("islink") and not self.fs.exists(entry["name"])
+                files.append(File(entry["name"], 0) if broken else self.file(entry["name"]))
         return sorted(file for file in files if file is not None)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, file: File) -> BinaryIO:
         """Opens a file to be read from one end to the other.
+
+        Reading raises an InputError where the storage fails, or ends before the file does.
 
         Raises:
             InputError: it cannot be opened.
         """
-        try:
-            file = self.fs.open(path, "rb")
-            return file if isinstance(file, io.BytesIO) else io.BufferedReader(file, _BUFFER)
-        except OSError as error:
-            raise InputError(f"cannot be opened: {why(error)}", self.name(path)) from error
+        return io.BufferedReader(self._opened(file), _BUFFER)
 
-    def open_at_random(self, path: str) -> Any:
+    def open_at_random(self, file: File) -> "_Reads":
         """Opens a file of which pieces are read here and there, each by a request of its own.
 
         Raises:
             InputError: it cannot be opened.
         """
+        return self._opened(file, **({} if self.local else {"cache_type": "none"}))
+
+    def _opened(self, file: File, **options: Any) -> "_Reads":
+        name = self.name(file.path)
         try:
-            return self.fs.open(path, "rb", **({} if self.local else {"cache_type": "none"}))
-        except OSError as error:
-            raise InputError(f"cannot be opened: {why(error)}", self.name(path)) from error
+            return _Reads(self.fs.open(file.path, "rb", **options), name, file.size)
+        except MemoryError:
+            raise
+        except Exception as error:  # each storage has its own
+            raise InputError(f"cannot be opened: {why(error)}", name) from error
 
     def read(self, path: str) -> bytes:
         """All bytes of a file."""
@@ -143,8 +160,69 @@ class Storage:
             self.fs.invalidate_cache(folder)  # or the names of all folders would stay in memory
 
 
+class _Reads(io.RawIOBase):
+    """A file's bytes, and an InputError where the storage does not give them.
+
+    A connection that is dropped looks like the file's end, and so like a damaged file, to all who
+    do not know how long it is.
+    """
+
+    def __init__(self, file: Any, name: str, size: int) -> None:
+        self._file, self._name = file, name
+        self._size = size  # 0 where the storage does not know
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._tried(self._file.read, size)
+        if len(data) < size:
+            self._check_end()
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._tried(self._file.readinto, buffer)
+        if not count:
+            self._check_end()
+        return count
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _tried(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        try:
+            return function(argument)
+        except MemoryError:
+            raise
+        except Exception as error:  # each storage has its own
+            raise InputError(f"cannot be read: {why(error)}", self._name) from error
+
+    def _check_end(self) -> None:
+        if (at := self._file.tell()) < self._size:
+            reason = f"its storage ends it at byte {at:,} of {self._size:,}"
+            raise InputError(reason, self._name)
+
+
+def _list_local(folder: str) -> Iterator[File]:
+    """By ``os.scandir``; fsspec's list of a folder of millions of files would fill the memory."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if (size := _size(entry)) is not None:
+                yield File(f"{folder.rstrip('/')}/{entry.name}", size)
+
+
 def _walk_local(top: str) -> Iterator[File]:
-    """By ``os.scandir``, which does not list a folder of millions of files in memory."""
+    """As ``_list_local``, and all folders in the folder."""
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -157,10 +235,19 @@ def _walk_local(top: str) -> Iterator[File]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(path)
-                    elif entry.is_file():
-                        yield File(path, entry.stat().st_size)
+                    elif (size := _size(entry)) is not None:
+                        yield File(path, size)
         except OSError as error:
             raise InputError(f"cannot be listed: {why(error)}", where) from error
+
+
+def _size(entry: "os.DirEntry[str]") -> int | None:
+    """A file's bytes; None of what is no file. A link to nothing is one, which cannot be read."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def base(path: str) -> str:
@@ -168,9 +255,25 @@ def base(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+def _is_visible(path: str, suffix: str) -> bool:
+    name = base(path)
+    return not name.startswith(".") and name.lower().endswith(suffix)
+
+
 def folder_of(path: str) -> str:
     """The path without its last part."""
     return path.rpartition("/")[0] or "/"
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether a file could not be read for a reason that is not its own.
+
+    Pillow and Arrow raise OSErrors without a number for damaged data.
+    """
+    if not isinstance(error, OSError):
+        return False
+    numbered = error.errno is not None and error.errno not in _LASTING
+    return numbered or isinstance(error, (ConnectionError, TimeoutError))
 
 
 def why(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 Files of one name up to its first dot are a row, if they follow each other: ``a/007.jpg`` and
 ``a/007.json`` are row ``a/007``. Columns are ``__key__`` and what comes after the dot, text as text
-and all else but images as bytes. The first shard says which columns there are.
+and all else but images as bytes. The first shard says which columns there are; what only later ones
+have is kept as bytes in ``__other__``.
 """
 
 import tarfile
@@ -17,14 +18,17 @@ from viq.data.folder import SUFFIXES
 from viq.errors import InputError
 from viq.extraction.sources.find import Found
 from viq.extraction.sources.row import Row, failed, one_row
-from viq.extraction.sources.storage import base, why
+from viq.extraction.sources.storage import base
 
-KEY = "__key__"
+KEY, OTHER = "__key__", "__other__"
 
 _TEXT = {
     *(".caption", ".cls", ".cls2", ".csv", ".html", ".id", ".index", ".json", ".jsonl", ".md"),
     *(".text", ".transcript", ".tsv", ".txt", ".url", ".xml"),
 }
+
+# Lists of structs, and not a map, which datasets has no type for.
+_OTHER_TYPE = pa.list_(pa.struct([("field", pa.string()), ("data", pa.binary())]))
 
 _Fields = dict[str, bytes]  # of one row, in the shard's order
 
@@ -46,7 +50,7 @@ class ShardRows:
         """
         name = found.name(0)
         fields: dict[str, None] = {}
-        with found.storage.open(found.files[0].path) as stream:
+        with found.storage.open(found.files[0]) as stream:
             try:
                 for _, _, field in _members(stream, "r:"):
                     fields[field] = None
@@ -55,9 +59,10 @@ class ShardRows:
                     raise InputError(f"not a readable WebDataset file ({error})", name) from error
         if not fields:
             raise InputError("holds no samples: no file in it has a suffix", name)
-        kept = [field for field in fields if _suffix(field) not in SUFFIXES]
+        ours = {KEY: pa.string(), OTHER: _OTHER_TYPE}
+        kept = [f for f in fields if _suffix(f) not in SUFFIXES and f.lower() not in ours]
         types = {f: pa.string() if _suffix(f) in _TEXT else pa.binary() for f in kept}
-        return cls(found, pa.schema({KEY: pa.string(), **types}))
+        return cls(found, pa.schema({KEY: ours[KEY], **types, OTHER: ours[OTHER]}))
 
     @property
     def units(self) -> int:
@@ -81,7 +86,7 @@ class ShardRows:
     def read(self, unit: int) -> Iterator[Row]:
         name = self.found.name(unit)
         position, last, fields, twice = 0, "", _Fields(), ""
-        with self.found.storage.open(self.found.files[unit].path) as stream:
+        with self.found.storage.open(self.found.files[unit]) as stream:
             try:
                 for file, key, field in _members(stream, "r|"):
                     if fields and key != last:
@@ -94,14 +99,12 @@ class ShardRows:
                 reason = f"the shard is cut off or damaged from here on ({error})"
                 yield failed(position, last or name, self.schema, reason)
                 return
-            except OSError as error:
-                raise InputError(f"cannot be read: {why(error)}", name) from error
         if fields:
             yield self._row(position, last, fields, twice)
 
     def _row(self, position: int, key: str, fields: _Fields, twice: str) -> Row:
         cells: dict[str, Any] = {KEY: key}
-        images = []
+        images, other = [], []
         try:
             if twice:
                 raise ValueError(f"has two files .{twice}")
@@ -111,12 +114,11 @@ class ShardRows:
                     if not data:
                         raise ValueError("its image is empty")
                     images.append(data)
-                elif field not in self.schema.names:
-                    first = self.found.name(0)
-                    raise ValueError(f"has a file .{field}, as no row in the first shard, {first}")
+                elif field in (KEY, OTHER) or field not in self.schema.names:
+                    other.append({"field": field, "data": data})
                 else:
                     cells[field] = _text(data, field) if suffix in _TEXT else data
-            columns = one_row(cells, self.schema)
+            columns = one_row({**cells, OTHER: other or None}, self.schema)
         except ValueError as error:
             return failed(position, key, self.schema, str(error))
         return Row(position=position, id=key, columns=columns, images=tuple(images))

@@ -9,7 +9,7 @@ of it, and if asked for the code embedder.
 Axes: N patches of all images, Q code heads, C width.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig, TextDataConfig
 from viq.data.packing import TextPacking
-from viq.data.readers import ImageReader, read_all
+from viq.data.readers import ImageReader
 from viq.data.sample import Sample
 from viq.data.sources import SourceConfig
 from viq.errors import InputError, ModelError
+from viq.external.language_model import LanguageModel
 from viq.external.tiling import TilingConfig
 from viq.mllm.config import AdapterConfig, MultimodalConfig
 from viq.mllm.model import MultimodalModel, TextLoss
-from viq.model.embedder import CodeEmbedder
 from viq.model.fold import fold_embedder
-from viq.store import CodeDataset, is_code_dataset
+from viq.store import CodeDataset, data_files, is_code_dataset
 from viq.tokenizer import Tokenizer
 from viq.training.answers import answers
 from viq.training.handover import has
@@ -67,6 +67,8 @@ class SftConfig:
     def __post_init__(self) -> None:
         if self.train_lm and self.adapter is not None:
             raise ValueError("train_lm trains all weights; give --adapter none, too.")
+        if self.answer_tokens < 1:
+            raise ValueError(f"answer_tokens is {self.answer_tokens}; it must be 1 or more.")
         if self.train_embedder and self.vision not in ("codes", "quantized"):
             raise ValueError(
                 f"train_embedder is for codes, but vision is {self.vision}; give --vision codes or"
@@ -102,24 +104,25 @@ class SftStage(Stage):
         return vision.image_reader(phase)
 
     def begin(self, samples: Sequence[Sample]) -> None:
-        """Sees that images can be read: pictures, or codes of this tokenizer.
+        """Sees that each phase can use images: pictures or this tokenizer's codes, not too large.
 
         Raises:
-            InputError: not one of the first samples' can; of the last one, why.
+            InputError: not one of the first samples' can be used; of the last one, why.
         """
-        reader = self.image_reader(self.config.data.phases[0])
-        refused = None
-        for sample in samples:
-            if not sample.images:
-                continue
-            try:
-                read_all(sample, reader)
-            except InputError as error:
-                refused = error
+        shown = [sample for sample in samples if sample.images]
+        for phase in self.config.data.phases:
+            packing = TextPacking(phase, self.mllm.tokenizer, self.image_reader(phase))
+            refused = None
+            for sample in shown:
+                try:
+                    packing.prepare(sample, 0)
+                except InputError as error:
+                    refused = error
+                else:
+                    break
             else:
-                return
-        if refused is not None:
-            raise refused
+                if refused is not None:
+                    raise refused
 
     def gradient_checkpointing(self) -> None:
         """Computes the language model's blocks anew in the backward pass."""
@@ -201,15 +204,12 @@ def build(config: SftConfig, inputs: Inputs, validation: Sequence[Sample]) -> Sf
     for source in (*config.data.sources, *config.data.validation):
         check_source(source, config.vision, tokenizer)
     reader = vision.image_reader(config.data.phases[-1])  # refuses what does not go together
-    reads: dict[str, Any] = {"width": vision.width}
-    if tokenizer is not None:
-        reads["tokenizer"] = where
-    before = _before(config, inputs, vision.width, tokenizer)
-    embedder = None
-    if tokenizer is not None:
-        own = None if before is None else before.embedder  # it may have trained
-        embedder = own or tokenizer.part("embedder")
-    mllm = _multimodal_model(config, inputs, before, embedder, reads)
+    mllm = _multimodal_model(config, inputs, vision.width, tokenizer)
+    mllm.config.pool = config.data.phases[-1].pool
+    if tokenizer is None:
+        mllm.read_features()
+    else:
+        mllm.read_codes_of(str(where), tokenizer)
     batch = None
     if validation:
         packing = TextPacking(config.data.phases[-1], mllm.tokenizer, reader)
@@ -224,7 +224,8 @@ def check_source(source: SourceConfig, kind: VisionKind, tokenizer: Tokenizer | 
         FingerprintError: the source's codes are another tokenizer's.
         InputError: it has codes where pictures are read, or pictures where codes are.
     """
-    is_codes = source.path is not None and is_code_dataset(Path(source.path).expanduser())
+    path = Path(source.path or "").expanduser()
+    is_codes = source.path is not None and is_code_dataset(path)
     name = source.path or source.name
     if kind != "codes" and is_codes:
         raise InputError(
@@ -239,16 +240,26 @@ def check_source(source: SourceConfig, kind: VisionKind, tokenizer: Tokenizer | 
         )
     if kind == "codes" and is_codes:
         assert tokenizer is not None
-        CodeDataset(str(name), fingerprint=tokenizer.fingerprint)
+        # Of one file: that the others agree with it is seen when the source is opened.
+        CodeDataset(data_files(path)[:1], fingerprint=tokenizer.fingerprint)
 
 
-def _before(
+def _multimodal_model(
     config: SftConfig, inputs: Inputs, width: int, tokenizer: Tokenizer | None
-) -> MultimodalModel | None:
-    """The start's multimodal model, after seeing that this run can go on from it."""
+) -> MultimodalModel:
+    """The start's, after seeing that this run can go on from it; or a new one."""
+    dtype = torch.float32 if config.train_lm else None  # small steps are lost in bfloat16
     if config.fresh or not has(inputs.start, "mllm"):
-        return None
-    before = MultimodalModel.from_pretrained(Path(str(inputs.start)) / "mllm", lm=inputs.lm)
+        if inputs.lm is None:
+            raise InputError(
+                "the language model is missing: give --lm (a folder, a hub id, smollm2)"
+            )
+        new = MultimodalConfig(
+            lm=inputs.lm, width=width, adapter=config.adapter, train_lm=config.train_lm
+        )
+        return MultimodalModel.build(new, dtype=dtype)
+    folder = Path(str(inputs.start)) / "mllm"
+    before = MultimodalModel.from_pretrained(folder, lm=inputs.lm, dtype=dtype)
     own = before.config
     settings: list[tuple[str, Any, Any]] = [("features of width", own.width, width)]
     if own.fingerprint is not None and tokenizer is not None:
@@ -263,33 +274,11 @@ def _before(
                 " the same, or --fresh to begin with a new projector",
                 inputs.start,
             )
-    return before
-
-
-def _multimodal_model(
-    config: SftConfig,
-    inputs: Inputs,
-    before: MultimodalModel | None,
-    embedder: CodeEmbedder | None,
-    reads: Mapping[str, Any],
-) -> MultimodalModel:
-    """A new one, with what the start's has learnt."""
-    lm = inputs.lm or (None if before is None else before.config.lm)
-    if lm is None:
-        raise InputError("the language model is missing: give --lm (a folder, a hub id, smollm2)")
-    mllm = MultimodalModel.build(
-        MultimodalConfig(
-            lm=lm,
-            pool=config.data.phases[-1].pool,
-            adapter=config.adapter,
-            train_lm=config.train_lm,
-            **reads,
-        ),
-        dtype=torch.float32 if config.train_lm else None,  # small steps are lost in bfloat16
-        embedder=embedder,
-    )
-    if before is not None:
-        mllm.projector.load_state_dict(before.projector.state_dict())
-        if before.config.adapter is not None or before.config.train_lm:
-            mllm.lm.load_state_dict(before.lm.state_dict())
+    if (own.adapter, own.train_lm) == (config.adapter, config.train_lm):
+        return before
+    own = deepcopy(own)
+    own.adapter, own.train_lm = config.adapter, config.train_lm
+    # Around the language model that is there: another one in memory may be one too many.
+    mllm = MultimodalModel(own, LanguageModel(before.lm, before.tokenizer), before.embedder)
+    mllm.projector.load_state_dict(before.projector.state_dict())
     return mllm
