@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -235,3 +236,33 @@ def test_killed_outright_its_workers_end_too(start, viq_command, arguments):
     process.communicate(timeout=60)
     assert not psutil.wait_procs(family, timeout=20)[1]
     assert viq_command(*arguments).status == 0
+
+
+def test_codes_do_not_go_to_a_url(viq_command, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = viq_command(*arguments[:3], "s3://bucket/codes")
+    assert outcome.status == 2
+    assert "s3://bucket/codes is a URL; codes go to a folder" in outcome.err[0]
+    assert not list(tmp_path.glob("s3*"))
+
+
+def test_lines_tell_of_progress_where_there_is_no_terminal(viq_command, arguments, monkeypatch):
+    monkeypatch.setattr("viq.cli.extract.LINE_SECONDS", -1)
+    lines = viq_command(*arguments).err
+    assert lines[0].startswith(("0 of 6 rows", "1 of 6", "2 of 6", "3 of 6"))
+    assert re.fullmatch(r"6 of 6 rows, [\d.]+ images/s, [\d.]+ Mpix/s, 0 errors", lines[-1])
+
+
+def test_rows_that_failed_are_tried_again_when_asked(
+    viq_command, tiny_tokenizer_folder, save_image, tmp_path
+):
+    rows = [{"id": name, "image": f"{name}.png"} for name in "ab"]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    save_image(tmp_path / "a.png", 40)
+    command = ["extract", tmp_path / "rows.json", "--out", tmp_path / "out"]
+    command += ["--model", tiny_tokenizer_folder, "--workers", 1]
+    assert viq_command(*command).status == 1
+    save_image(tmp_path / "b.png", 41)
+    assert viq_command(*command).status == 1
+    assert viq_command(*command, "--retry-errors").status == 0
+    assert len(CodeDataset(tmp_path / "out")) == 2

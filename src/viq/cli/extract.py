@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from viq.extraction.unit import Settings
 
 
+LINE_SECONDS = 60  # between lines of progress, where there is no terminal for a bar
+
+
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command."""
     parser = commands.add_parser(
@@ -39,7 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "set is not complete, 130 when interrupted.",
     )
     parser.add_argument("source", type=name, metavar="SOURCE", help="where the images are")
-    parser.add_argument("--out", type=name, required=True, metavar="DIR", help="where codes go")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where codes go")
     add_tokenizer(parser)
     add_max_pixels(parser)
     parser.add_argument(
@@ -81,6 +84,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="P",
         help="of one worker, in any money: the summary then has the price of a million images",
     )
+    parser.add_argument(
+        "--retry-errors",
+        action="store_true",
+        help="do units with rows that could not be read once more",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     parser.add_argument(
         "--json", action="store_true", help="print the summary, or the plan, as JSON"
@@ -102,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         rows_a_unit=args.rows_a_unit,
         image_root=args.image_root,
+        retry_errors=args.retry_errors,
     ) as job:
         if not job.missing:
             units = _count(job.work.source.units, "unit")
@@ -177,9 +186,16 @@ def _run(job: "Job", engine: "Engine") -> None:
             disable=None,  # unless stderr is no terminal
         ) as bar,
     ):
+        told = start
         for progress in steps:
-            bar.set_postfix_str(_rates(progress, job.before, time.monotonic() - start), False)
-            bar.update(getattr(progress, f"{unit}s") - bar.n)
+            now, done = time.monotonic(), getattr(progress, f"{unit}s")
+            rates = _rates(progress, job.before, now - start)
+            if not bar.disable:
+                bar.set_postfix_str(rates, False)
+                bar.update(done - bar.n)
+            elif now - told > LINE_SECONDS:
+                told = now
+                print(f"{done:,} of {bar.total:,} {unit}s, {rates}", file=sys.stderr, flush=True)
 
 
 def _rates(progress: "Progress", before: "Progress", seconds: float) -> str:
@@ -269,6 +285,14 @@ def name(text: str) -> str:
     if not text:  # an unset variable, not the current folder
         raise argparse.ArgumentTypeError("is empty text")
     return text
+
+
+def folder(text: str) -> str:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL; codes go to a folder, which all workers can see"
+        )
+    return name(text)
 
 
 def price(text: str) -> float:
