@@ -1,8 +1,9 @@
 import json
 import logging
-import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
 
 import pyarrow as pa
@@ -171,8 +172,14 @@ def test_a_worker_reads_what_was_planned(write, opened, tmp_path):
         opened(write("a.tar")),
         opened(write("a.jsonl")),
     ]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.map(names, sources) == [["a.png"], ["a.parquet"], ["a"], ["a.jsonl"]]
+    code = (
+        "import pickle, sys\n"
+        "for source in pickle.load(sys.stdin.buffer):\n"
+        "    print(*[row.columns[0][0] for row in source.read(0)])"
+    )
+    command, planned = [sys.executable, "-c", code], pickle.dumps(sources)
+    outcome = subprocess.run(command, input=planned, capture_output=True, check=True)
+    assert outcome.stdout.decode().split() == ["a.png", "a.parquet", "a", "a.jsonl"]
     assert all(len(pickle.dumps(source)) < 2000 for source in sources)
 
 

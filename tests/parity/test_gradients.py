@@ -103,7 +103,7 @@ def batch_of(images, config):
     patches = torch.cat([patchify(one.pixels, 16) for one in prepared])
     return Batch(
         samples=(),
-        rows=patches.double().add(1).mul(127.5),  # not rounded: grey is half a step
+        rows=patches,  # not rounded to uint8: grey is half a step
         packing=Packing.of(one.grid_size for one in prepared),
         pool=1,
         input_ids=none,

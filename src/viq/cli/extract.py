@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _warn(summary: "Summary", errors: Path) -> None:
-    from viq.extraction.sources.images import COLUMNS, SINGLE_COLUMNS
+    from viq.data.rows import IMAGE_COLUMNS, SINGLE_IMAGE_COLUMNS
 
     if summary.errors:
         rows = _count(summary.errors, "row")
@@ -137,7 +137,7 @@ def _warn(summary: "Summary", errors: Path) -> None:
     elif not summary.images:
         print(
             "viq: warning: no row has an image; in Parquet and JSON they are looked for in columns"
-            f" {', '.join(COLUMNS)}, in Parquet else in {', '.join(SINGLE_COLUMNS)}",
+            f" {', '.join(IMAGE_COLUMNS)}, in Parquet else in {', '.join(SINGLE_IMAGE_COLUMNS)}",
             file=sys.stderr,
         )
 
@@ -220,7 +220,7 @@ def _dry_run(args: argparse.Namespace, settings: "Settings") -> int:
             listing=Path(listing),
         )
         source, rows = work.source, count_rows(work.source)
-        missing, _ = look(folder, source.units)
+        missing, _ = look(folder, source.units, retry_errors=args.retry_errors)
     plans: dict[str, Any] = {
         "source": args.source,
         "kind": source.kind,

@@ -12,12 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from viq.data.rows import IMAGE_COLUMNS, SINGLE_IMAGE_COLUMNS, read_images
+from viq.data.rows import read_images
 from viq.errors import InputError
 from viq.extraction.sources.storage import Place, is_passing, why
 from viq.image import Picture
-
-COLUMNS, SINGLE_COLUMNS = IMAGE_COLUMNS, SINGLE_IMAGE_COLUMNS
 
 _FETCHED_AHEAD = 16  # requests to a remote storage at a time
 _PAUSES = (1.0, 4.0)  # seconds before a fetch is tried again
