@@ -155,7 +155,7 @@ def test_what_is_lost_or_damaged_is_made_again(done, job, tmp_path, harm):
 def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(done, job, tmp_path):
     done(out=tmp_path / "whole")
     with job() as first, closing(first.run(here)) as steps:
-        next(steps)
+        next(step for step in steps if step.units)
     with job() as second:
         assert second.missing == [1, 2]
         assert second.before.units == 1
