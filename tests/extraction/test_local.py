@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +110,17 @@ def test_by_default_there_is_a_worker_for_each_core_and_one_for_a_chosen_gpu():
     assert _default_workers("cpu") == len(os.sched_getaffinity(0))
     assert _default_workers("cuda:1") == 1
     assert _device("cuda:1", 3) == "cuda:1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_workers_are_forked_with_ctrl_c_held_back():
+    """Otherwise one that comes at the moment of the fork prints a traceback."""
+    code = (
+        "from multiprocessing import forkserver\n"
+        "from viq.extraction.local import _start_server\n"
+        "_start_server()\n"
+        "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
+    )
+    status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    (blocked,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    assert int(blocked, 16) & 1 << (signal.SIGINT - 1)

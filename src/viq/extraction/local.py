@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -133,6 +133,7 @@ def _start_server() -> None:
     back while the server starts, which inherits that, and reaches this process alone.
     """
     _CONTEXT.set_forkserver_preload([__name__])  # torch takes seconds; now only once
+    resource_tracker.ensure_running()  # it would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
