@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viq.cli.options import positive
+from viq.cli.options import check_device, positive
 from viq.cli.paths import CODES
 from viq.errors import InputError, ModelError
 
@@ -135,14 +135,9 @@ def _room(model: "MultimodalModel", length: int) -> int:
 
 
 def _load(args: argparse.Namespace, *, reads_codes: bool) -> "MultimodalModel":
-    import torch
-
     from viq.mllm import MultimodalModel
 
-    try:
-        torch.empty(0, device=args.device)
-    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
-        raise InputError(str(error).splitlines()[0], f"--device {args.device}") from error
+    check_device(args.device)
     folder = _find(args.model)
     # Bars of conversions and downloads are for terminals; they come from several libraries.
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):

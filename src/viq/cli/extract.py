@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viq.cli.options import add_max_pixels, add_tokenizer, positive
+from viq.cli.options import add_max_pixels, add_tokenizer, check_device, positive
 from viq.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,16 +143,11 @@ def _warn(summary: "Summary", errors: Path) -> None:
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
-    import torch
-
     from viq.extraction.unit import Settings
 
-    try:
-        torch.empty(0, device=args.device)
-    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
-        # With Ray, GPUs may be on other machines alone.
-        if args.engine == "local" or not str(args.device).startswith("cuda"):
-            raise InputError(str(error).splitlines()[0], f"--device {args.device}") from error
+    # With Ray, GPUs may be on other machines alone.
+    if args.engine == "local" or not args.device.startswith("cuda"):
+        check_device(args.device)
     names = ("model", "max_pixels", "dtype", "device", "batch_patches", "threads", "readers")
     return Settings(**{name: getattr(args, name) for name in names})
 

@@ -41,6 +41,20 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_device(device: str) -> None:
+    """Refuses a device that is not there.
+
+    Raises:
+        InputError: torch cannot use it.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
+        raise InputError(str(error).splitlines()[0], f"--device {device}") from error
+
+
 def load_tokenizer(args: argparse.Namespace) -> "Tokenizer":
     """The tokenizer that the options name.
 
@@ -49,14 +63,9 @@ def load_tokenizer(args: argparse.Namespace) -> "Tokenizer":
     """
     from dataclasses import replace
 
-    import torch
-
     from viq.tokenizer import load
 
-    try:
-        torch.empty(0, device=args.device)
-    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
-        raise InputError(str(error).splitlines()[0], f"--device {args.device}") from error
+    check_device(args.device)
     tokenizer = load(args.model, device=args.device, dtype=args.dtype)
     if getattr(args, "max_pixels", None) is not None:
         try:

@@ -211,6 +211,11 @@ def _values(cell: Any) -> NDArray[np.uint16]:
     return values
 
 
+def column_types(schema: pa.Schema) -> str:
+    """The columns as messages name them."""
+    return ", ".join(f"{field.name}: {field.type}" for field in schema) or "none"
+
+
 def _brief(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

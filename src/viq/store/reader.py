@@ -18,6 +18,7 @@ from viq.store.format import (
     METADATA_KEY,
     CodesInfo,
     codes_of_row,
+    column_types,
 )
 
 Where = str | PathLike[str]
@@ -251,8 +252,8 @@ def _check_agreement(first: _About, first_file: str, about: _About, file: str) -
             )
     if not about.schema.equals(first.schema):
         raise CodesError(
-            f"its columns are {_types(about.schema)}, but of {first_file}"
-            f" {_types(first.schema)}; the files of a data set must agree",
+            f"its columns are {column_types(about.schema)}, but of {first_file}"
+            f" {column_types(first.schema)}; the files of a data set must agree",
             file,
         )
 
@@ -307,7 +308,3 @@ def _size(file: str) -> int:
         return Path(file).stat().st_size
     system, path = _file_system(file)
     return int(system.size(path))
-
-
-def _types(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)

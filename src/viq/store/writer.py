@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from viq.codes import Codes
 from viq.errors import CodesError, FingerprintError
-from viq.store.format import COLUMNS, FIELDS, MAX_ROW_CODES, METADATA_KEY, CodesInfo
+from viq.store.format import COLUMNS, FIELDS, MAX_ROW_CODES, METADATA_KEY, CodesInfo, column_types
 
 # A row group ends before it has more than this, a single row apart. So what lies in memory is
 # bounded, and where groups end follows from the rows, not from how they came.
@@ -93,7 +93,9 @@ class CodeWriter:
             ValueError: the columns are not those of the schema, or rows and codes differ in number.
         """
         if not rows.schema.equals(self.schema):
-            raise ValueError(f"columns are {_types(rows.schema)}, not {_types(self.schema)}.")
+            raise ValueError(
+                f"columns are {column_types(rows.schema)}, not {column_types(self.schema)}."
+            )
         if len(self.schema) and rows.num_rows != len(codes):
             raise ValueError(f"there are {rows.num_rows} rows, but codes of {len(codes)}.")
         for images in codes:
@@ -229,10 +231,6 @@ def _features(schema: pa.Schema) -> dict[str, Any] | None:
     ours = {name: {"feature": pair, "_type": "Sequence"} for name in COLUMNS[1:]}
     codes = {"feature": {"dtype": "uint16", "_type": "Value"}, "_type": "Sequence"}
     return {**kept, "codes": codes, **ours}
-
-
-def _types(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema) or "none"
 
 
 def _unwritable(path: Path, error: Exception) -> CodesError:

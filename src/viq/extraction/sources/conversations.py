@@ -107,10 +107,7 @@ class ConversationRows:
 
     def identity(self) -> dict[str, Any]:
         return {
-            "kind": self.kind,
-            "source": self.found.storage.name(self.found.folder),
-            "files": len(self.found.files),
-            "bytes": sum(file.size for file in self.found.files),
+            **self.found.identity(),
             "rows": int(self.table[:, _Unit._fields.index("rows")].sum()),
             "digest": self.digest,
             "rows_a_unit": self.rows_a_unit,

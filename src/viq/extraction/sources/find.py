@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from viq.data.folder import LISTS, SUFFIXES
 from viq.data.sources import KINDS, SPLIT
@@ -40,6 +40,15 @@ class Found:
     def name(self, number: int) -> str:
         """What messages call a file."""
         return self.storage.name(self.files[number].path)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these files from others, as far as it needs no reading."""
+        return {
+            "kind": self.kind,
+            "source": self.storage.name(self.folder),
+            "files": len(self.files),
+            "bytes": sum(file.size for file in self.files),
+        }
 
 
 def find(source: str) -> Found:

@@ -76,10 +76,7 @@ class ShardRows:
 
     def identity(self) -> dict[str, Any]:
         return {
-            "kind": self.kind,
-            "source": self.found.storage.name(self.found.folder),
-            "files": len(self.found.files),
-            "bytes": sum(file.size for file in self.found.files),
+            **self.found.identity(),
             "digest": blake2b(repr(self.found.files).encode(), digest_size=16).hexdigest(),
         }
 
