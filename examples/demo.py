@@ -9,7 +9,7 @@ from pathlib import Path
 
 import viq
 from viq.cli.compare import measure
-from viq.cli.report import table
+from viq.cli.progress import table
 from viq.image import load_image
 from viq.image.sheet import Cell, Row, sheet
 

@@ -172,7 +172,7 @@ def _find(where: str) -> str:
 
 def _codes(paths: list[Path], model: "MultimodalModel") -> "list[Codes]":
     """The codes of each file, in order; pictures are encoded together."""
-    from viq.cli.report import hushed
+    from viq.cli.progress import hushed
     from viq.codes import Codes
     from viq.mllm.images import check_codes
 

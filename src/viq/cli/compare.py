@@ -69,7 +69,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Compares all images, those that can be read."""
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
     from viq.image.sheet import sheet
 
     if args.out.suffix.lower() not in SUFFIXES:
@@ -108,7 +108,7 @@ def compare(
     Raises:
         ImageError: the image cannot be read or encoded.
     """
-    from viq.cli.report import hushed
+    from viq.cli.progress import hushed
     from viq.image import load_image
     from viq.image.sheet import Cell, Row, shrink
     from viq.metrics.codecs import jpeg_at, webp_at
@@ -176,7 +176,7 @@ def means(comparisons: Sequence[Comparison]) -> dict[str, dict[str, float]]:
 
 
 def _as_table(comparisons: Sequence[Comparison]) -> str:
-    from viq.cli.report import table
+    from viq.cli.progress import table
 
     def numbers(of: dict[str, Any]) -> list[str]:
         return [f"{of['bytes']:,.0f}", f"{of['bpp']:.3f}", f"{of['psnr']:.2f}", f"{of['ssim']:.4f}"]

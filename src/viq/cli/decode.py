@@ -9,7 +9,7 @@ from viq.cli.paths import CODES, INPUTS_HELP, Job, make_folder, plan, whole_file
 from viq.errors import FingerprintError, InputError, ModelError
 
 if TYPE_CHECKING:
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
     from viq.tokenizer import Tokenizer
 
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "jpg": {"quality": 95}, "webp": {"quality": 95}}
@@ -37,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Decodes all inputs, those that can be."""
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
 
     jobs = plan(args.inputs, args.out, f".{args.format}", CODES)
     tokenizer = load_tokenizer(args)

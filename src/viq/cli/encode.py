@@ -10,7 +10,7 @@ from viq.cli.paths import INPUTS_HELP, PICTURES, Job, make_folder, plan
 from viq.errors import ImageError, InputError
 
 if TYPE_CHECKING:
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
     from viq.codes import Codes
     from viq.image import Prepared
     from viq.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Encodes all inputs, those that can be."""
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
 
     jobs = plan(args.inputs, args.out, ".viq", PICTURES)
     tokenizer = load_tokenizer(args)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _prepare(
     jobs: Iterable[Job], tokenizer: "Tokenizer", max_pixels: int | None, report: "Report"
 ) -> "Iterator[tuple[Job, Prepared]]":
-    from viq.cli.report import hushed
+    from viq.cli.progress import hushed
 
     for job in jobs:
         try:

@@ -56,7 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Describes all inputs, those that can be read."""
-    from viq.cli.report import Report
+    from viq.cli.progress import Report
     from viq.codes import Codes
 
     models = bundled_fingerprints()

@@ -12,7 +12,10 @@ from typing import Any, NoReturn
 from viq.errors import InputError, ViQError
 from viq.version import __version__
 
-COMMANDS = ("encode", "decode", "inspect", "compare", "convert", "train", "extract", "ask")
+COMMANDS = (
+    *("encode", "decode", "inspect", "compare", "convert", "train", "extract", "ask"),
+    *("eval", "report"),
+)
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two as a shell reports the signals
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from viq.cli.report import FEW, Report, hushed, table
+from viq.cli.progress import FEW, Report, hushed, table
 from viq.errors import ImageError
 
 

@@ -1,0 +1,1 @@
+"""What a tokenizer is worth, measured: one benchmark or table a file."""

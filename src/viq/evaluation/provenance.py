@@ -1,0 +1,80 @@
+"""What made a result: command, machine, versions, date and commit."""
+
+import datetime
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from viq.version import __version__
+
+PACKAGES = ("torch", "transformers", "pillow", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a result comes from."""
+
+    command: str
+    date: str  # ISO 8601
+    commit: str | None  # of the checkout that ran; None: an installed package
+    hardware: str
+    threads: int
+    versions: Mapping[str, str]
+
+    @classmethod
+    def now(cls, command: Sequence[str], device: str = "cpu") -> Self:
+        """Of a command that runs here and now."""
+        return cls(
+            command=shlex.join(command),
+            date=datetime.date.today().isoformat(),
+            commit=commit(),
+            hardware=processor() if device == "cpu" else torch.cuda.get_device_name(device),
+            threads=torch.get_num_threads(),
+            versions={"viq": __version__} | {n: v for n in PACKAGES if (v := _version(n))},
+        )
+
+    def line(self) -> str:
+        """One paragraph of Markdown."""
+        known = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        where = f"commit {self.commit}" if self.commit else "installed package"
+        threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
+        return f"`{self.command}`  \n{self.date}, {where}, {self.hardware}, {threads}; {known}."
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package lies in, "-dirty" if it was changed."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # there is no git
+        return None
+    return found.stdout.strip() or None
+
+
+def processor() -> str:
+    """The processor's name, with how many of its threads there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

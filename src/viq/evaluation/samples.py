@@ -1,0 +1,120 @@
+"""What an evaluation has found of each sample, kept as it goes, so that it can go on.
+
+A folder holds ``settings.json``, which says what was asked, and ``samples/PART.jsonl``, a line for
+each finished sample. A line that a stopped process left unfinished is dropped, and its sample done
+again.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from viq.errors import InputError
+from viq.evaluation.files import whole_text
+
+SETTINGS = "settings.json"
+
+
+class Samples:
+    """Finished samples of one evaluation, by part (mostly what is evaluated) and id."""
+
+    def __init__(self, folder: Path) -> None:
+        """For ``open``."""
+        self.folder = folder
+        self._parts: dict[str, dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, asked: Mapping[str, Any]) -> Iterator[Self]:
+        """Begins in a new folder, or goes on in one where the same was asked.
+
+        Args:
+            folder: of the evaluation; made if need be.
+            asked: all that decides the samples' results, as JSON takes it; of files also what
+                tells them from others, e.g. a tokenizer's fingerprint.
+
+        Raises:
+            InputError: something else was asked there, naming both; or another process is at it.
+        """
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        with (folder / "samples" / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError("another evaluation is writing here", folder) from None
+            _check(folder / SETTINGS, json.loads(json.dumps(asked)))
+            yield cls(folder)
+
+    def of(self, part: str) -> Mapping[str, dict[str, Any]]:
+        """The finished samples of a part, by id, in the order in which they were finished."""
+        return self._of(part)
+
+    def add(self, part: str, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keeps finished samples: what comes back of them later is what JSON makes of it.
+
+        Raises:
+            ValueError: one is there already, or a value is not one of JSON's.
+        """
+        known = self._of(part)
+        text = ""
+        for name, record in records.items():
+            if name in known:
+                raise ValueError(f"sample {name!r} is there already.")
+            line = json.dumps({"id": name, **record}, ensure_ascii=False)
+            known[name] = json.loads(line)
+            text += line + "\n"
+        with self._path(part).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _of(self, part: str) -> dict[str, dict[str, Any]]:
+        if part not in self._parts:
+            self._parts[part] = _read(self._path(part))
+        return self._parts[part]
+
+    def _path(self, part: str) -> Path:
+        safe = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in part)
+        return self.folder / "samples" / f"{safe}.jsonl"
+
+
+def _check(path: Path, asked: dict[str, Any]) -> None:
+    if not path.exists():
+        whole_text(path, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError("not the settings of an evaluation, or damaged", path) from error
+    for name in sorted(before.keys() | asked.keys()):
+        if before.get(name) != asked.get(name):
+            raise InputError(
+                f"the evaluation here was begun with {name} {_short(before.get(name))}, this one"
+                f" has {_short(asked.get(name))}; give the same, or another --out",
+                path.parent,
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Whole lines; a torn one at the end is cut off, so that what follows begins a new one."""
+    if not path.exists():
+        return {}
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    found = {}
+    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            found[record["id"]] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"line {number} is damaged; remove it to do it again", path) from error
+    return found
