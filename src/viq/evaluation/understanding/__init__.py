@@ -1,0 +1,1 @@
+"""What a language model understands of pictures: benchmarks, tasks without downloads, probes."""

@@ -1,0 +1,48 @@
+"""What a task is: items with pictures, a question and right answers, and how an answer counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from viq.image import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question.
+
+    Attributes:
+        id: its name, of no other item of the task.
+        images: pictures in order: paths, encoded bytes, PIL images or arrays.
+        content: of the user's message, as chat templates take it: {"type": "image"} for each
+            picture, in its place, and {"type": "text", "text": ...}.
+        answers: those that are right; what the task's score makes of several is the task's.
+        choices: of a task whose choices are ranked, all of them, the right one among them.
+        facts: more that the score or its break-down wants, as JSON takes it.
+    """
+
+    id: str
+    images: tuple[Picture | bytes, ...]
+    content: tuple[Mapping[str, Any], ...]
+    answers: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """Items, in a fixed order: the first N of them are the same items in every run."""
+
+    name: str  # "docvqa"; of letters, digits and hyphens
+    title: str  # "DocVQA (ANLS)"
+    metric: str  # "ANLS": what ``score`` is, in a word or two
+    way: Literal["write", "rank"]  # the model writes an answer, or the likeliest choice counts
+    max_new_tokens: int  # of a written answer
+
+    def items(self, count: int | None) -> Sequence[Item]:
+        """The first ``count`` items, or all; pictures may be read when an item is."""
+
+    def score(self, item: Item, answer: str) -> float:
+        """How good an answer is, in [0, 1]."""
+
+    def chance(self, items: Sequence[Item]) -> float:
+        """The score in [0, 1] of an answer that knows neither picture nor question."""
