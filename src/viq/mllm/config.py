@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cattrs
 from transformers import AutoConfig
@@ -12,6 +12,7 @@ from viq.image import ImageConfig
 from viq.mllm.projector import POOLS
 from viq.model.embedder import EmbedderConfig
 
+Sees = Literal["codes", "continuous", "proximal"]
 FORMAT = 2  # of a saved folder; 1 was without embedder and processor
 
 
@@ -36,11 +37,13 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         pool: patches along each side of an image token, for whoever has no other wish.
         adapter: what trains in the language model; None: nothing, or all of it.
         train_lm: the whole language model trains, instead of adapters.
+        sees: what the features are: "codes", "continuous" (of an encoder), "proximal" (of a
+            tokenizer of stage 2-1), or None: others.
         embedder: makes features of codes; None: the model is given features.
-        tokenizer: the vision tokenizer that makes codes of pixels: a bundled name, folder or hub
-            id; None: there are only codes.
+        tokenizer: what makes codes or features of pixels: a bundled name, folder or hub id of a
+            vision tokenizer, or of a tower; None: there are only codes, or features.
         fingerprint: of that tokenizer; codes of another are refused. None: unknown, all are taken.
-        image: how that tokenizer prepares pictures.
+        image: how pictures are prepared for it.
         text_config: of the language model, in transformers' own kind.
     """
 
@@ -54,6 +57,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         pool: int = 2,
         adapter: AdapterConfig | Mapping[str, Any] | None = AdapterConfig(),
         train_lm: bool = False,
+        sees: Sees | None = None,
         embedder: EmbedderConfig | Mapping[str, Any] | None = None,
         tokenizer: str | None = None,
         fingerprint: str | None = None,
@@ -73,6 +77,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         self.embedder = _structure(embedder, EmbedderConfig)
         self.width = self.embedder.width if width is None and self.embedder else width
         self.pool = pool
+        self.sees: Sees | None = "codes" if sees is None and self.embedder else sees
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
         self.image = _structure(image, ImageConfig)
@@ -89,6 +94,8 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
                 f"width is {self.width}, but the embedder's features are {self.embedder.width}"
                 " wide."
             )
+        if self.sees not in (None, *get_args(Sees)):
+            raise ValueError(f"sees is {self.sees!r}; it can be {', '.join(get_args(Sees))}.")
         if self.pool not in POOLS:
             raise ValueError(f"pool is {self.pool}; it can be {', '.join(map(str, POOLS))}.")
 
@@ -112,7 +119,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
 
     def _own(self) -> dict[str, Any]:
         """Our settings; transformers' note how the config came about, too."""
-        names = ("lm", "width", "pool", "train_lm", "tokenizer", "fingerprint", "format")
+        names = ("lm", "width", "pool", "train_lm", "sees", "tokenizer", "fingerprint", "format")
         parts = ("adapter", "embedder", "image")
         return {name: getattr(self, name) for name in (*names, *parts)}
 

@@ -4,7 +4,8 @@ Axes: N patches of all images, Q code heads, C width, P patch side in pixels.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,22 @@ from torch import Tensor
 
 from viq.codes import Codes
 from viq.errors import CodesError, FingerprintError, ModelError
-from viq.image import ImageConfig, Picture, Prepared, in_blocks, prepare, to_range, unpatchify
+from viq.image import (
+    ImageConfig,
+    Picture,
+    Prepared,
+    in_blocks,
+    patchify,
+    prepare,
+    to_range,
+    unpatchify,
+)
 from viq.mllm.config import MultimodalConfig
+from viq.mllm.vision import FeatureNetwork, load_features
 from viq.model.packing import Packing
-from viq.tokenizer import Tokenizer
+from viq.tokenizer import Tokenizer, load
 
+Vision = Tokenizer | FeatureNetwork
 Grids = Tensor | Sequence[Sequence[int]]  # (I, 2)
 
 
@@ -88,16 +100,9 @@ def prepare_picture(
     return prepare(picture, in_blocks(image, image.patch_size * pool), name=name)
 
 
-def encode_patches(pixel_values: Tensor, packing: Packing, tokenizer: Tokenizer) -> Tensor:
-    """Codes (N, Q), int32, of patches (N, 3 * P * P): uint8, or float in [-1, 1].
-
-    Raises:
-        ValueError: they are not as many as the grids have.
-    """
+def encode_patches(pixels: Tensor, packing: Packing, tokenizer: Tokenizer) -> Tensor:
+    """Codes (N, Q), int32, of flat pixels (N, 3 * P * P) in [-1, 1]."""
     patch_size = tokenizer.config.image.patch_size
-    if len(pixel_values) != packing.offsets[-1]:
-        raise ValueError(f"{len(pixel_values)} patches for grids of {packing.offsets[-1]}.")
-    pixels = to_range(pixel_values) if pixel_values.dtype == torch.uint8 else pixel_values.float()
     prepared = []
     for rows, grid_size in zip(packing.split(pixels), packing, strict=True):
         image = unpatchify(rows, grid_size, patch_size)
@@ -106,18 +111,60 @@ def encode_patches(pixel_values: Tensor, packing: Packing, tokenizer: Tokenizer)
     return stack_codes(tokenizer.encode(prepared))
 
 
-def check_vision(vision: Tokenizer, config: MultimodalConfig) -> None:
-    """Sees that a vision tokenizer is the one whose codes the model reads.
+def load_vision(config: MultimodalConfig) -> Vision:
+    """What makes codes or features of pixels for a model.
+
+    Raises:
+        ModelError: the config names nothing, or something that does not load, or has changed.
+    """
+    if config.tokenizer is None:
+        raise ModelError(
+            "this language model names no vision tokenizer, so it cannot read pixels; give it"
+            " codes, or features",
+            config.lm,
+        )
+    vision: Vision
+    if config.sees in ("continuous", "proximal"):
+        vision = load_features(config.sees, config.tokenizer).eval().requires_grad_(False)
+    else:
+        vision = load(config.tokenizer)
+    check_vision(vision, config)
+    return vision
+
+
+def check_vision(vision: Vision, config: MultimodalConfig) -> None:
+    """Sees that a vision tokenizer is the one whose codes or features the model reads.
 
     Raises:
         ModelError: it is another.
     """
     if config.fingerprint not in (None, vision.fingerprint):
         raise ModelError(
-            f"this is tokenizer {vision.fingerprint[:12]} now, but the language model reads codes"
-            f" of {str(config.fingerprint)[:12]}",
+            f"this is tokenizer {str(vision.fingerprint)[:12]} now, but the language model reads"
+            f" {config.sees} of {str(config.fingerprint)[:12]}",
             config.tokenizer,
         )
+
+
+def see(
+    vision: Vision,
+    pictures: Iterable[Picture],
+    image: ImageConfig | None,
+    pool: int,
+    max_pixels: int | None,
+) -> Iterator[Tensor]:
+    """Codes (N, Q) or features (N, C) of each picture, one after the other."""
+    own = vision.config.image if isinstance(vision, Tokenizer) else vision.image
+    image = image or own
+    image = image if max_pixels is None else replace(image, max_pixels=max_pixels)
+    for picture in pictures:
+        prepared = prepare_picture(picture, image, pool)
+        if isinstance(vision, Tokenizer):
+            yield stack_codes([vision.encode(prepared)])
+        else:
+            pixels = patchify(prepared.pixels, image.patch_size)
+            device = next(vision.parameters()).device
+            yield vision(pixels.to(device), Packing.of([prepared.grid_size]))
 
 
 class Images(NamedTuple):
@@ -134,7 +181,7 @@ def read_images(
     features: Tensor | None,
     pixel_values: Tensor | None,
     grid_sizes: Grids | None,
-    vision: Callable[[], Tokenizer],
+    vision: Callable[[], Vision],
 ) -> Images:
     """Images given in any one way, or none; see ``MultimodalModel.forward``.
 
@@ -160,7 +207,15 @@ def read_images(
         raise ValueError(f"grid_sizes are {grids}; pass the patches (h, w) of each image.")
     packing = Packing.of((int(h), int(w)) for h, w in grids)
     if pixel_values is not None:
-        codes = encode_patches(pixel_values, packing, vision())
+        if len(pixel_values) != packing.offsets[-1]:
+            raise ValueError(f"{len(pixel_values)} patches for grids of {packing.offsets[-1]}.")
+        is_bytes = pixel_values.dtype == torch.uint8
+        pixels = to_range(pixel_values) if is_bytes else pixel_values.float()
+        network = vision()
+        if isinstance(network, Tokenizer):
+            codes = encode_patches(pixels, packing, network)
+        else:
+            features = network(pixels, packing)
     if codes is not None:
         check_values(codes, config)
     return Images(packing, codes, features)

@@ -30,13 +30,21 @@ from viq.mllm.adapters import add_adapters, answering
 from viq.mllm.config import AdapterConfig, MultimodalConfig
 from viq.mllm.embed import embed_padded, no_features
 from viq.mllm.files import find_folder
-from viq.mllm.images import Grids, check_vision, prepare_picture, read_images
+from viq.mllm.images import (
+    Grids,
+    Vision,
+    load_vision,
+    prepare_picture,
+    read_images,
+    see,
+)
 from viq.mllm.language import generation_config, random_language_model
 from viq.mllm.packed import Prompt, TextLoss
 from viq.mllm.packed_attention import set_attention
 from viq.mllm.processor import Processor
 from viq.mllm.projector import Projector, ProjectorConfig
 from viq.mllm.saving import read_model, write_model
+from viq.mllm.vision import FeatureNetwork
 from viq.model.embedder import CodeEmbedder
 from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer, load
@@ -96,7 +104,7 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         assert config.width is not None
         self.projector = Projector(ProjectorConfig(width=config.width, lm_width=width))
         self.generation_config = generation_config(model, self.tokenizer)
-        self._vision: Tokenizer | None = None  # no module, and so no part of this one
+        self._vision: Vision | None = None  # no module, and so no part of this one
         self.post_init()  # type: ignore[no-untyped-call]
 
     def init_weights(self) -> None:
@@ -142,10 +150,16 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         self.config.tokenizer, self._vision = where, None
         self._note(vision)
 
+    def read_features_of(self, where: str, network: FeatureNetwork) -> None:
+        """Makes a model read the features of a network, which ``load_features`` finds there."""
+        self.read_features()
+        self.config.sees, self.config.tokenizer = network.kind, where
+        self.config.fingerprint, self.config.image = network.fingerprint, network.image
+
     def read_features(self) -> None:
         """Makes a model that reads codes one of features, without embedder and tokenizer."""
         self.embedder = self._vision = None
-        self.config.embedder = self.config.tokenizer = None
+        self.config.sees = self.config.embedder = self.config.tokenizer = None
         self.config.fingerprint = self.config.image = None
 
     @property
@@ -285,8 +299,22 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             ModelError: the config names no vision tokenizer, or another than that of training.
         """
         vision, pool = self._load_vision(), self.config.pool
+        if not isinstance(vision, Tokenizer):
+            raise ModelError(f"this language model reads {self.config.sees} features, no codes")
         image = self.config.image or vision.config.image
         return vision.encode([prepare_picture(one, image, pool) for one in images])
+
+    @torch.no_grad()
+    def features(self, pictures: Iterable[Picture], max_pixels: int | None = None) -> list[Tensor]:
+        """The features (N, C) of each picture, as the projector reads them.
+
+        Pictures of more than ``max_pixels`` are scaled down. Errors as of ``encode``.
+        """
+        vision, pool = self._load_vision(), self.config.pool
+        return [
+            self.embed_codes(seen) if isinstance(vision, Tokenizer) else seen
+            for seen in see(vision, pictures, self.config.image, pool, max_pixels)
+        ]
 
     def processor(self) -> Processor:
         """What makes this model's inputs of conversations and images."""
@@ -459,22 +487,14 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 f"the embedder's features are {width} wide, the language model reads features of"
                 f" {self.config.width}"
             )
-        self.config.embedder = embedder.config
+        self.config.sees, self.config.embedder = "codes", embedder.config
         self.embedder = embedder.requires_grad_(False)
 
     def _note(self, vision: Tokenizer) -> None:
         self.config.fingerprint = vision.fingerprint
         self.config.image = vision.config.image
 
-    def _load_vision(self) -> Tokenizer:
+    def _load_vision(self) -> Vision:
         if self._vision is None:
-            if self.config.tokenizer is None:
-                raise ModelError(
-                    "this language model names no vision tokenizer, so it cannot read pixels; give"
-                    " it codes",
-                    self.config.lm,
-                )
-            vision = load(self.config.tokenizer)
-            check_vision(vision, self.config)
-            self._vision = vision
+            self._vision = load_vision(self.config)
         return self._vision.to(self.device)

@@ -225,7 +225,8 @@ class Processor(ProcessorMixin):
         else:
             if self.image is None:
                 raise InputError(
-                    "this model names no vision tokenizer, so it takes codes, not pictures"
+                    "this model names no vision tokenizer, so it takes codes or features, not"
+                    " pictures"
                 )
             pictures = [
                 prepare_picture(image, self.image, self.pool)

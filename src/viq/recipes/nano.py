@@ -152,6 +152,20 @@ def sft() -> SftConfig:
     return SftConfig(data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), adapter=_ADAPTER)
 
 
+def sft_from_pictures() -> SftConfig:
+    """viq train sft --recipe nano-pictures --vision KIND --start RUN --fresh --data CORPUS --out F
+
+    To compare what a language model makes of each stage's features: the same data, start and steps
+    for --vision continuous (of a run of align), proximal and quantized.
+    """
+    return SftConfig(
+        data=_text(_phase(256, 2, 1_000_000)),
+        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        vision="quantized",
+        adapter=_ADAPTER,
+    )
+
+
 def reconstruct() -> ReconstructConfig:
     """viq train reconstruct --recipe nano --data CORPUS --vae runs/vae --out runs/nano
 

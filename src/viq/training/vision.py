@@ -7,29 +7,22 @@ Axes: N patches of all images, Q code heads, C width, T tiles, S their side, s p
 """
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from viq.checkpoint import VisionTowerConfig, load_vision_tower
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
 from viq.data.readers import CodeReader, ImageReader, TileReader, patch_reader
 from viq.errors import InputError, ModelError
 from viq.external.tiling import TilingConfig, drop_edges
 from viq.external.vision import SquareVision, load_square_vision
-from viq.mllm.config import MultimodalConfig
-from viq.model.encoder import Encoder
+from viq.image import ImageConfig
+from viq.mllm.vision import FeatureNetwork
 from viq.tokenizer import Tokenizer, load
-from viq.training.handover import has
 
-VisionKind = Literal["codes", "quantized", "continuous", "foreign"]
-_MISSING = (
-    "{} is missing: give --start, or --vision-model, a run's folder, a saved model, a bundled name"
-    " or a hub id"
-)
+VisionKind = Literal["codes", "quantized", "proximal", "continuous", "foreign"]
 
 
 class Vision(nn.Module, ABC):
@@ -99,19 +92,20 @@ class QuantizedVision(Vision):
         return codes
 
 
-class ContinuousVision(Vision):
-    """Features of an encoder for images of any size, before anything is rounded."""
+class FeaturesVision(Vision):
+    """Pixels to features that nothing rounds, with their network in the loop."""
 
     gives_codes = False
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, network: FeatureNetwork, image: ImageConfig | None) -> None:
+        """``image``: how pictures are prepared; None: as the phase says."""
         super().__init__()
-        self.encoder = encoder
-        self.width = encoder.config.width
+        self.network, self.image = network, image
+        self.width = network.width
 
     def image_reader(self, phase: PhaseConfig) -> ImageReader:
         """Pictures of the phase's area."""
-        return patch_reader(phase, self.encoder.config.patch_size)
+        return patch_reader(phase, self.network.image.patch_size, self.image)
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
@@ -119,7 +113,7 @@ class ContinuousVision(Vision):
         pixels = batch.pixels
         if not batch.images:
             return pixels.new_zeros(0, self.width)
-        features: Tensor = self.encoder(pixels, batch.packing)
+        features: Tensor = self.network(pixels, batch.packing)
         return features
 
 
@@ -168,19 +162,6 @@ class ForeignVision(Vision):
         return torch.cat(seen)
 
 
-def find_tokenizer(where: str | None) -> str:
-    """What ``viq.load`` takes: the tokenizer of a run, or a saved one, bundled or on the hub.
-
-    Raises:
-        InputError: none is named, or a language model is.
-    """
-    if where is None:
-        raise InputError(_MISSING.format("the tokenizer whose codes are read"))
-    if _is_of_type(Path(where), MultimodalConfig.model_type):
-        raise InputError("this is a language model; name the run's folder, which it is in", where)
-    return str(Path(where) / "tokenizer") if has(where, "tokenizer") else where
-
-
 def load_tokenizer(where: str) -> Tokenizer:
     """A tokenizer that has codes.
 
@@ -191,27 +172,6 @@ def load_tokenizer(where: str) -> Tokenizer:
     if tokenizer.config.network.head.quantizer.code_levels is None:
         raise ModelError("this tokenizer is proximal: it has no codes yet", where)
     return tokenizer
-
-
-def load_encoder(where: str | None) -> Encoder:
-    """The encoder of a run of stage align, of a saved tower, or else of a tokenizer.
-
-    Raises:
-        InputError: none is named, or it does not load.
-    """
-    if where is None:
-        raise InputError(_MISSING.format("the tower whose features are read"))
-    for folder in (Path(where) / "tower", Path(where)):
-        if _is_of_type(folder, VisionTowerConfig.model_type):
-            return load_vision_tower(folder).encoder
-    encoder = load(find_tokenizer(where)).part("encoder")
-    assert isinstance(encoder, Encoder)
-    return encoder
-
-
-def _is_of_type(folder: Path, model_type: str) -> bool:
-    path = folder / "config.json"
-    return path.is_file() and f'"{model_type}"' in path.read_text()
 
 
 def load_foreign(where: str | None, tiling: TilingConfig, layer: int | None) -> ForeignVision:

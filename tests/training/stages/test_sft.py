@@ -26,6 +26,7 @@ from viq.errors import FingerprintError, InputError, ModelError
 from viq.external.language_model import load_language_model
 from viq.external.tiling import TilingConfig
 from viq.mllm.model import MultimodalModel
+from viq.mllm.vision import load_encoder
 from viq.model.fold import FoldedEmbedder
 from viq.model.head import QuantizerConfig
 from viq.model.network import Network
@@ -37,9 +38,8 @@ from viq.training.loop import LoopConfig
 from viq.training.optim import OptimConfig
 from viq.training.stage import Inputs
 from viq.training.stages.sft import SftConfig, build
-from viq.training.vision import load_encoder
 
-KINDS = ("codes", "quantized", "continuous", "foreign")
+KINDS = ("codes", "quantized", "proximal", "continuous", "foreign")
 WORDS = Sample(id="toy/words", images=(), messages=question_messages("Who?", "nobody", 0))
 
 
@@ -77,13 +77,31 @@ def foreign(tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def proximal(tmp_path_factory, tiny_tokenizer):
+    """A run's folder with a proximal tokenizer."""
+    own = tiny_tokenizer.config.network
+    quantizer = QuantizerConfig(levels=None, bottleneck=8)
+    network = replace(
+        own,
+        head=replace(own.head, quantizer=quantizer),
+        embedder=replace(own.embedder, quantizer=quantizer),
+        latent_head=None,
+    )
+    folder = tmp_path_factory.mktemp("proximal")
+    torch.manual_seed(4)
+    tokenizer = viq.Tokenizer.from_network(Network(network), tiny_tokenizer.config.image)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    return str(folder)
+
+
 @pytest.fixture
-def make(toys, config, tiny_tokenizer_folder, foreign):
+def make(toys, config, tiny_tokenizer_folder, foreign, proximal):
     """A stage that sees as asked, always from the same random numbers."""
 
     def start(kind="codes", validation=(), *, inputs=None, **changes):
         torch.manual_seed(0)
-        where = foreign if kind == "foreign" else str(tiny_tokenizer_folder)
+        where = {"foreign": foreign, "proximal": proximal}.get(kind, str(tiny_tokenizer_folder))
         inputs = inputs or Inputs(vision=where, lm=toys.lm)
         return build(replace(config, vision=kind, **changes), inputs, validation).eval()
 
@@ -193,9 +211,44 @@ def test_continuous_features_are_the_towers(make, batch, toys, tower, tmp_path, 
         with torch.no_grad():
             expected = tower.encoder(one.pixels, one.packing)
         assert torch.equal(stage.see(one), expected)
-    encoder = make("continuous").frozen()["vision"].encoder
+    encoder = make("continuous").frozen()["vision"].network.encoder
     own = tiny_tokenizer.part("encoder").state_dict()
     assert all(torch.equal(tensor, own[name]) for name, tensor in encoder.state_dict().items())
+
+
+def test_proximal_features_are_made_of_latents_on_the_hypercube(make, batch, proximal):
+    stage = make("proximal")
+    one = batch(stage)
+    tokenizer = viq.load(f"{proximal}/tokenizer")
+    with torch.no_grad():
+        latents = tokenizer._latents(one.pixels, one.packing)
+        assert torch.allclose(latents.abs().amax(-1), torch.ones(()))
+        expected = tokenizer.part("embedder").embed_values(latents)
+    assert torch.equal(stage.see(one), expected)
+
+
+@pytest.mark.parametrize("kind", ["quantized", "proximal", "continuous"])
+def test_what_leaves_the_run_sees_pictures_as_the_run_did(
+    kind, make, batch, samples, tmp_path, tiny_tokenizer_folder, toys
+):
+    stage = make(kind)
+    stage.export(tmp_path)
+    model = MultimodalModel.from_pretrained(tmp_path / "mllm")
+    assert model.config.sees == ("codes" if kind == "quantized" else kind)
+    pictures = [sample.images[0] for sample in samples]
+    one = batch(stage)
+    found = model.features(pictures)
+    for mine, theirs in zip(one.packing.split(stage.see(one)), found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    text = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]}]
+    inputs = model.processor()(text, [pictures[1]])
+    assert "pixel_values" in inputs
+    by_pixels = model(**inputs).logits
+    del inputs["pixel_values"]
+    by_features = model(**inputs, features=found[1]).logits
+    torch.testing.assert_close(by_pixels, by_features, rtol=1e-4, atol=1e-5)
+    small = model.features(pictures[:1], max_pixels=1024)
+    assert len(small[0]) < len(found[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -402,7 +455,7 @@ def test_language_model_and_tokenizer_are_loaded_once(
     for module in ("viq.mllm.model", "viq.mllm.saving"):
         load = counting(load_language_model, "language model")
         monkeypatch.setattr(f"{module}.load_language_model", load)
-    for module in ("viq.mllm.model", "viq.training.vision"):
+    for module in ("viq.mllm.model", "viq.mllm.images", "viq.training.vision"):
         monkeypatch.setattr(f"{module}.load", counting(viq.load, "tokenizer"))
     inputs = Inputs(start=start, vision=str(tiny_tokenizer_folder), lm=toys.lm)
     stage = make(inputs=inputs, **after)
@@ -434,7 +487,8 @@ def test_a_start_may_see_in_another_way(run, make, toys, tmp_path, samples, tiny
     loaded = MultimodalModel.from_pretrained(tmp_path / "after" / "mllm")
     assert (loaded.embedder, loaded.config.embedder, loaded.config.fingerprint) == (None,) * 3
     assert (loaded.config.width, loaded.config.pool) == (64, 1)
-    with pytest.raises(ModelError, match="names no vision tokenizer"):
+    assert (loaded.config.sees, loaded.config.tokenizer) == ("continuous", inputs.vision)
+    with pytest.raises(ModelError, match="reads continuous features, no codes"):
         loaded.encode(list(samples[0].images))
     again = make(inputs=replace(inputs, start=str(tmp_path / "after"))).mllm
     assert again.config.fingerprint == before.config.fingerprint
@@ -480,23 +534,18 @@ def test_missing_inputs_are_named_with_their_flags(make, toys, config):
 
 
 def test_a_tower_is_no_tokenizer_and_a_proximal_tokenizer_has_no_codes(
-    make, toys, tower_run, tiny_tokenizer, tmp_path
+    make, toys, tower_run, proximal, tmp_path
 ):
     with pytest.raises(ModelError, match=r"no config.json here, so this is not a saved tokenizer"):
         make(inputs=Inputs(start=tower_run, lm=toys.lm))
     make().export(tmp_path)
     with pytest.raises(InputError, match="this is a language model; name the run's folder"):
         make(inputs=Inputs(start=str(tmp_path / "mllm"), lm=toys.lm))
-    head = replace(
-        tiny_tokenizer.config.network.head, quantizer=QuantizerConfig(levels=None, bottleneck=8)
-    )
-    embedder = replace(tiny_tokenizer.config.network.embedder, quantizer=head.quantizer)
-    network = replace(tiny_tokenizer.config.network, head=head, embedder=embedder, latent_head=None)
-    proximal = viq.Tokenizer.from_network(Network(network), tiny_tokenizer.config.image)
-    proximal.save_pretrained(tmp_path / "proximal" / "tokenizer")
     with pytest.raises(ModelError, match="this tokenizer is proximal: it has no codes yet"):
-        make("quantized", inputs=Inputs(start=str(tmp_path / "proximal"), lm=toys.lm))
-    assert load_encoder(str(tmp_path / "proximal")).config.width == 64
+        make("quantized", inputs=Inputs(start=proximal, lm=toys.lm))
+    assert load_encoder(proximal).config.width == 64
+    with pytest.raises(ModelError, match="this tokenizer has codes; the proximal one of stage 2-1"):
+        make("proximal", inputs=Inputs(start="nano", lm=toys.lm))
 
 
 def test_pools_that_do_not_divide_the_tiles_are_refused(make):

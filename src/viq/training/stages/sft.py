@@ -29,6 +29,7 @@ from viq.external.language_model import LanguageModel
 from viq.external.tiling import TilingConfig
 from viq.mllm.config import AdapterConfig, MultimodalConfig
 from viq.mllm.model import MultimodalModel, TextLoss
+from viq.mllm.vision import FeatureNetwork, find_tokenizer, load_features
 from viq.model.fold import fold_embedder
 from viq.store import CodeDataset, data_files, is_code_dataset
 from viq.tokenizer import Tokenizer
@@ -38,12 +39,10 @@ from viq.training.loop import LoopConfig
 from viq.training.stage import Evaluation, Frozen, Inputs, Losses, Stage
 from viq.training.vision import (
     CodesVision,
-    ContinuousVision,
+    FeaturesVision,
     QuantizedVision,
     Vision,
     VisionKind,
-    find_tokenizer,
-    load_encoder,
     load_foreign,
     load_tokenizer,
 )
@@ -191,10 +190,13 @@ def build(config: SftConfig, inputs: Inputs, validation: Sequence[Sample]) -> Sf
     Raises:
         InputError: an input is missing, or does not load, or does not fit; one line with the flag.
     """
-    where, tokenizer = inputs.vision or inputs.start, None
+    where = inputs.vision or inputs.start
+    tokenizer: Tokenizer | None = None
+    network: FeatureNetwork | None = None
     vision: Vision
-    if config.vision == "continuous":
-        vision = ContinuousVision(load_encoder(where))
+    if config.vision in ("continuous", "proximal"):
+        network = load_features(config.vision, where)
+        vision = FeaturesVision(network, network.image if config.vision == "proximal" else None)
     elif config.vision == "foreign":
         vision = load_foreign(inputs.vision, config.tiling, config.layer)
     else:
@@ -206,10 +208,12 @@ def build(config: SftConfig, inputs: Inputs, validation: Sequence[Sample]) -> Sf
     reader = vision.image_reader(config.data.phases[-1])  # refuses what does not go together
     mllm = _multimodal_model(config, inputs, vision.width, tokenizer)
     mllm.config.pool = config.data.phases[-1].pool
-    if tokenizer is None:
-        mllm.read_features()
-    else:
+    if tokenizer is not None:
         mllm.read_codes_of(str(where), tokenizer)
+    elif network is not None:
+        mllm.read_features_of(str(where), network)
+    else:
+        mllm.read_features()
     batch = None
     if validation:
         packing = TextPacking(config.data.phases[-1], mllm.tokenizer, reader)
@@ -262,7 +266,7 @@ def _multimodal_model(
     before = MultimodalModel.from_pretrained(folder, lm=inputs.lm, dtype=dtype)
     own = before.config
     settings: list[tuple[str, Any, Any]] = [("features of width", own.width, width)]
-    if own.fingerprint is not None and tokenizer is not None:
+    if own.sees == "codes" and own.fingerprint is not None and tokenizer is not None:
         settings.append(("codes of tokenizer", own.fingerprint[:12], tokenizer.fingerprint[:12]))
     if own.adapter is not None or own.train_lm:  # otherwise the projector alone has trained
         settings.append(("adapters", own.adapter, config.adapter))
