@@ -5,7 +5,7 @@ import torch
 
 from viq.errors import ModelError
 from viq.external import features
-from viq.external.features import load_features
+from viq.external.features import load_features, pooled_features
 
 SMALL = {
     "hidden_size": 32,
@@ -57,6 +57,20 @@ def test_pixels_are_resized_until_the_grid_is_the_one_asked_for(tmp_path):
     assert network(pixels, (4, 2)).shape == (1, 4, 2, 32)
     assert not any(p.requires_grad for p in network.parameters())
     assert not network.training
+
+
+def test_pooled_features_are_means_over_the_grid_at_one_side(tmp_path):
+    save_dino(tmp_path)
+    network = load_features(str(tmp_path))
+    pictures = [torch.rand(3, 50, 30) * 2 - 1, torch.rand(3, 28, 28) * 2 - 1]
+    found = pooled_features(network, pictures, side=28)
+    assert found.shape == (2, 32)
+    for one, row in zip(pictures, found, strict=True):
+        torch.testing.assert_close(row, network(one[None], (2, 2))[0].mean((0, 1)))
+    assert pooled_features(network, []).shape == (0, 32)
+    for side in (0, 30):
+        with pytest.raises(ValueError, match=f"side of {side} pixels is no multiple of the strid"):
+            pooled_features(network, pictures, side=side)
 
 
 def test_other_models_are_named(tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from viq.errors import ModelError
 from viq.external import perceptual
-from viq.external.perceptual import load_perceptual
+from viq.external.perceptual import load_dists, load_perceptual
 
 ALEX = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
 PLACES = (0, 3, 6, 8, 10)
@@ -162,6 +162,58 @@ def test_a_folder_without_lpips_says_what_it_takes(tmp_path, heads, backbone):
     torch.save(backbone, tmp_path / "alex.pth")
     with pytest.raises(ModelError, match="not torchvision's AlexNet with its LPIPS heads"):
         load_perceptual(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def dists_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dists")
+    torch.manual_seed(0)
+    layers = perceptual._vgg16().state_dict()
+    torch.save({f"features.{name}": tensor for name, tensor in layers.items()}, folder / "vgg.pth")
+    generator = torch.Generator().manual_seed(1)
+    weights = {n: torch.rand(1, 1475, 1, 1, generator=generator) for n in ("alpha", "beta")}
+    torch.save(weights, folder / "weights.pt")
+    return folder
+
+
+def test_dists_is_zero_where_equal_and_grows_with_noise(dists_folder, pictures):
+    network = load_dists(str(dists_folder))
+    a = pictures[0]
+    assert network(a, a).abs().max() < 1e-6
+    noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(3))
+    near, far = (network(a, a + scale * noise) for scale in (0.05, 0.5))
+    assert near.shape == (3,)
+    assert (near > 0).all()
+    assert (far > near).all()
+    alone = torch.cat([network(a[i : i + 1], pictures[1][i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(network(*pictures), alone)
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_a_folder_without_dists_says_what_it_takes(dists_folder, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"no DISTS here; it takes two files \(\.safetensors, .*wei"
+    ):
+        load_dists(str(tmp_path))
+    for name in ("vgg.pth", "weights.pt"):
+        tensors = torch.load(dists_folder / name, weights_only=True)
+        tensors.pop("beta", None)
+        torch.save(tensors, tmp_path / name)
+    with pytest.raises(ModelError, match="not torchvision's VGG16 with DISTS's weights"):
+        load_dists(str(tmp_path))
+
+
+def test_lpips_and_dists_may_share_a_folder(dists_folder, tmp_path, pictures):
+    for path in dists_folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    widths = (64, 128, 256, 512, 512)
+    save_file(
+        {f"lin{i}.model.1.weight": torch.ones(1, n, 1, 1) for i, n in enumerate(widths)},
+        tmp_path / "heads.safetensors",
+    )
+    assert load_perceptual(str(tmp_path))(*pictures).shape == (3,)
+    expected = load_dists(str(dists_folder))(*pictures)
+    assert torch.equal(load_dists(str(tmp_path))(*pictures), expected)
 
 
 def test_a_missing_package_is_one_line(monkeypatch):

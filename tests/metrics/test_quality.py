@@ -1,4 +1,4 @@
-"""PSNR and SSIM against their definitions and against scikit-image."""
+"""PSNR, SSIM and MS-SSIM against their definitions, scikit-image and torchmetrics."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from viq.metrics.quality import psnr, ssim
+from viq.metrics.quality import MS_SSIM_SIDE, ms_ssim, psnr, ssim
 
 
 def noisy_pair(height, width, noise=25):
@@ -35,9 +35,9 @@ def test_black_and_white_have_psnr_zero():
     assert psnr(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)) == 0
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim])
+@pytest.mark.parametrize("measure", [psnr, ssim, ms_ssim])
 def test_the_order_of_the_images_does_not_matter(measure):
-    a, b = noisy_pair(33, 47)
+    a, b = noisy_pair(183, 197)
     assert measure(a, b) == pytest.approx(measure(b, a), abs=1e-12)
 
 
@@ -64,6 +64,42 @@ def test_psnr_is_that_of_scikit_image():
     assert psnr(a, b) == pytest.approx(reference(a, b, data_range=255), abs=1e-4)
 
 
+def as_batch(image):
+    return torch.from_numpy(image).permute(2, 0, 1)[None].double()
+
+
+@pytest.mark.parametrize("size", [(MS_SSIM_SIDE, MS_SSIM_SIDE), (183, 301)])
+@pytest.mark.parametrize("noise", [2, 90])
+def test_ms_ssim_is_that_of_torchmetrics(size, noise):
+    reference = pytest.importorskip(
+        "torchmetrics.functional.image"
+    ).multiscale_structural_similarity_index_measure
+    a, b = noisy_pair(*size, noise)
+    expected = float(reference(as_batch(a), as_batch(b), data_range=255.0))
+    assert 0.4 < expected < 1
+    assert ms_ssim(a, b) == pytest.approx(expected, abs=1e-6)
+
+
+def test_psnr_is_that_of_torchmetrics():
+    reference = pytest.importorskip("torchmetrics.functional.image").peak_signal_noise_ratio
+    a, b = noisy_pair(40, 50)
+    expected = float(reference(as_batch(a), as_batch(b), data_range=255.0))
+    assert psnr(a, b) == pytest.approx(expected, abs=1e-4)
+
+
+def test_ms_ssim_is_one_where_equal_and_zero_for_the_negative():
+    a, _ = noisy_pair(180, 200)
+    assert ms_ssim(a, a) == 1
+    assert ms_ssim(a, 255 - a) == 0
+
+
+@pytest.mark.parametrize("size", [(MS_SSIM_SIDE - 1, 400), (400, MS_SSIM_SIDE - 1), (1, 1)])
+def test_images_too_small_for_ms_ssim_are_refused(size):
+    a, b = noisy_pair(*size)
+    with pytest.raises(ValueError, match=r"too small for MS-SSIM, which needs sides of 176 pixels"):
+        ms_ssim(a, b)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 3), (10, 10), (30, 7)])
 def test_ssim_of_an_image_smaller_than_the_window(size):
     a, b = noisy_pair(*size)
@@ -85,7 +121,7 @@ def test_pixels_out_of_range_are_clamped():
     assert psnr(torch.full((3, 4, 4), 1.7), white) == math.inf
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim])
+@pytest.mark.parametrize("measure", [psnr, ssim, ms_ssim])
 def test_error_names_both_sizes(measure):
     with pytest.raises(ValueError, match=r"differ in size: \(4, 5\) and \(5, 4\) \(H, W\)\."):
         measure(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4, 3), np.uint8))

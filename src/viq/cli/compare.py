@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from viq.image.sheet import Row
-    from viq.metrics.codecs import Compressed
     from viq.tokenizer import Tokenizer
 
 CELL_SIDE = 320  # pixels
@@ -111,7 +110,7 @@ def compare(
     from viq.cli.progress import hushed
     from viq.image import load_image
     from viq.image.sheet import Cell, Row, shrink
-    from viq.metrics.codecs import jpeg_at, webp_at
+    from viq.metrics.codecs import CODECS, at_bytes
 
     with hushed():
         original = load_image(path)
@@ -119,13 +118,11 @@ def compare(
     pictures: list[tuple[str, int, int, Image.Image]] = [
         ("viq", codes.nbytes, 1, tokenizer.decode(codes))
     ]
-    codecs: list[tuple[str, Callable[[Image.Image, int], Compressed | None]]] = [
-        ("jpeg", jpeg_at),
-        ("webp", webp_at),
+    pictures += [
+        (method, found.num_bytes, found.reduction, found.image)
+        for method in METHODS[1:]
+        if (found := at_bytes(original, CODECS[method], codes.nbytes)) is not None
     ]
-    for method, at in codecs:
-        if (found := at(original, codes.nbytes)) is not None:
-            pictures.append((method, found.num_bytes, found.reduction, found.image))
     results = [measure(original, image, name, size, by) for name, size, by, image in pictures]
     cells = {
         result.method: Cell(shrink(image, CELL_SIDE), _caption(result))

@@ -8,6 +8,7 @@ Axes: B images, C channels, (H, W) pixels, (h, w) grid of features.
 """
 
 import pickle
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,28 @@ class _Dino(Features):
         scaled = ((pixels + 1) / 2 - self.mean) / self.std
         tokens: Tensor = self.network(pixel_values=scaled).last_hidden_state
         return tokens[:, self.others :].unflatten(1, grid_size)
+
+
+@torch.inference_mode()
+def pooled_features(network: Features, pixels: Sequence[Tensor], side: int = 224) -> Tensor:
+    """One vector a picture, (B, C) float32 on the CPU, as a Fréchet distance compares them.
+
+    Means over the grid. Such a distance is one of this network, "efficientnet-lite0" for instance,
+    and of this side; it is no FID.
+
+    Args:
+        network: frozen, in evaluation mode.
+        pixels: (3, H, W) in [-1, 1], of any sizes.
+        side: what each picture is resized to, both ways; a multiple of the network's stride.
+
+    Raises:
+        ValueError: the side is none of the network's.
+    """
+    if side < network.stride or side % network.stride:
+        raise ValueError(f"a side of {side} pixels is no multiple of the stride {network.stride}.")
+    grid_size = (side // network.stride,) * 2
+    rows = [network(one[None], grid_size).float().mean((1, 2)) for one in pixels]
+    return torch.cat(rows).cpu() if rows else torch.zeros(0, network.width)
 
 
 def load_features(where: str) -> Features:

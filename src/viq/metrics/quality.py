@@ -1,11 +1,12 @@
 """How close two images are, measured on 8-bit RGB.
 
-PSNR, and SSIM after Wang et al. 2004 (https://doi.org/10.1109/TIP.2003.819861). Both take uint8
-arrays (H, W, 3) or pixels: float tensors (3, H, W) in [-1, 1], which are first rounded to 8 bits.
+PSNR, SSIM after Wang et al. 2004 (https://doi.org/10.1109/TIP.2003.819861), and MS-SSIM after Wang
+et al. 2003 (https://doi.org/10.1109/ACSSC.2003.1292216). All take uint8 arrays (H, W, 3) or pixels:
+float tensors (3, H, W) in [-1, 1], which are first rounded to 8 bits.
 """
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ PEAK = 255
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the image's own size first
+MS_SSIM_SIDE = 176  # pixels: 11 on the coarsest scale; smaller images have no MS-SSIM
 
 
 def psnr(a: Picture, b: Picture) -> float:
@@ -42,23 +45,76 @@ def ssim(a: Picture, b: Picture) -> float:
     """
     first, second = _both(a, b)
     shortest = min(first.shape[:2])
-    width = min(SSIM_WINDOW, shortest if shortest % 2 else shortest - 1)
-    window = np.exp(-0.5 * ((np.arange(width) - width // 2) / SSIM_SIGMA) ** 2)
-    window /= window.sum()
-    return float(np.mean([_ssim(first[..., c], second[..., c], window) for c in range(3)]))
+    window = _window(min(SSIM_WINDOW, shortest if shortest % 2 else shortest - 1))
+    channels = [_similarity(_float(first, c), _float(second, c), window) for c in range(3)]
+    return float(np.mean([channel.luminance * channel.structure for channel in channels]))
 
 
-def _ssim(a: NDArray[Any], b: NDArray[Any], window: NDArray[np.float64]) -> float:
-    """The SSIM of one channel, (H, W) each."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
+def ms_ssim(a: Picture, b: Picture) -> float:
+    """Returns the structural similarity over five scales, each half the one before; 1 when equal.
+
+    Of the four finer scales the contrast and structure count, of the coarsest the luminance too.
+    Windows are those of ``ssim``, but on the coarsest scale, which may have a side of 11 pixels,
+    they visit all places of the image continued by reflection: so torchmetrics has it. What is
+    negative at a scale counts as 0.
+
+    Raises:
+        ValueError: the images are no images, differ in size, or have a side of less than
+            ``MS_SSIM_SIDE`` pixels.
+    """
+    first, second = _both(a, b)
+    if min(first.shape[:2]) < MS_SSIM_SIDE:
+        raise ValueError(
+            f"an image of size {first.shape[:2]} (H, W) is too small for MS-SSIM, which needs sides"
+            f" of {MS_SSIM_SIDE} pixels."
+        )
+    window, margin = _window(SSIM_WINDOW), SSIM_WINDOW // 2
+    scales: list[list[float]] = []  # a value for each scale, by channel
+    for c in range(3):
+        one, other, found = _float(first, c), _float(second, c), []
+        for _ in MS_SSIM_WEIGHTS[:-1]:
+            found.append(float(_similarity(one, other, window).structure.mean()))
+            one, other = _halved(one), _halved(other)
+        one, other = (np.pad(values, margin, "reflect") for values in (one, other))
+        last = _similarity(one, other, window)
+        scales.append([*found, float((last.luminance * last.structure).mean())])
+    means = np.maximum(np.mean(scales, axis=0), 0)
+    return float(np.prod(means**MS_SSIM_WEIGHTS))
+
+
+class _Similarity(NamedTuple):
+    luminance: NDArray[np.float64]
+    structure: NDArray[np.float64]  # and contrast
+
+
+def _similarity(
+    a: NDArray[np.float64], b: NDArray[np.float64], window: NDArray[np.float64]
+) -> _Similarity:
+    """The two factors of SSIM at each place of one channel, (H, W) each."""
     mean_a, mean_b = _blur(a, window), _blur(b, window)
-    variance_a = _blur(a * a, window) - mean_a**2
-    variance_b = _blur(b * b, window) - mean_b**2
+    variances = _blur(a * a, window) - mean_a**2 + (_blur(b * b, window) - mean_b**2)
     covariance = _blur(a * b, window) - mean_a * mean_b
     c1, c2 = (SSIM_K1 * PEAK) ** 2, (SSIM_K2 * PEAK) ** 2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity /= (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
-    return float(similarity.mean())
+    return _Similarity(
+        luminance=(2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1),
+        structure=(2 * covariance + c2) / (variances + c2),
+    )
+
+
+def _window(width: int) -> NDArray[np.float64]:
+    window = np.exp(-0.5 * ((np.arange(width) - width // 2) / SSIM_SIGMA) ** 2)
+    return window / window.sum()
+
+
+def _float(image: NDArray[np.uint8], channel: int) -> NDArray[np.float64]:
+    return image[..., channel].astype(np.float64)
+
+
+def _halved(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of 2 x 2; an odd last row or column is dropped."""
+    height, width = (side // 2 * 2 for side in values.shape)
+    rows = values[:height:2] + values[1:height:2]
+    return (rows[:, :width:2] + rows[:, 1:width:2]) / 4
 
 
 def _blur(values: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
