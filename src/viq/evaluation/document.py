@@ -5,6 +5,8 @@ evaluations write such folders, so that a report can put any of them side by sid
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,15 +133,11 @@ def table_markdown(table: Table) -> str:
     """A table in Markdown, numbers at the right, the best of each column bold."""
     best = best_cells(table)
     head = [column.name + (f" ({column.unit})" if column.unit else "") for column in table.columns]
-    numeric = [
-        any(isinstance(row[i], int | float | Score) for row in table.rows)
-        for i in range(len(table.columns))
-    ]
-    lines = [head, ["--:" if number else ":--" for number in numeric]]
+    lines = [head, ["--:" if number else ":--" for number in numeric_columns(table)]]
     for r, row in enumerate(table.rows):
         cells = [cell_text(c, column) for c, column in zip(row, table.columns, strict=True)]
         lines.append([f"**{x}**" if (r, i) in best else x for i, x in enumerate(cells)])
-    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    escaped = [[re.sub(r"([|<])", r"\\\1", " ".join(c.split())) for c in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
@@ -162,12 +160,22 @@ def best_cells(table: Table) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for i, column in enumerate(table.columns):
         values = {r: value_of(row[i]) for r, row in enumerate(table.rows)}
-        known = {r: value for r, value in values.items() if value is not None}
+        known = {r: x for r, x in values.items() if x is not None and not math.isnan(x)}
         if column.better is None or len(set(known.values())) < 2:
             continue
         best = (max if column.better == "higher" else min)(known.values())
         found |= {(r, i) for r, value in known.items() if value == best}
     return found
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers: those with one, and those with no text."""
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    return [
+        any(value_of(cell) is not None for cell in cells)
+        or not any(isinstance(cell, str) for cell in cells)
+        for cells in columns
+    ]
 
 
 def value_of(cell: Cell) -> float | None:
@@ -177,7 +185,9 @@ def value_of(cell: Cell) -> float | None:
 
 
 def _number(value: float, column: Column) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{column.digits}f}"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z,.{column.digits}f}"  # z: no -0.00
 
 
 def join_tables(tables: Sequence[Table]) -> list[Table]:

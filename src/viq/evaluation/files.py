@@ -22,4 +22,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_text(path: Path, text: str) -> None:
     """Writes a text file."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        temporary.write_bytes(encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    r"""UTF-8; what is no Unicode, in the name of some file, becomes \udcXX, as JSON has it."""
+    return text.encode("utf-8", "backslashreplace")

@@ -6,6 +6,7 @@ again.
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from viq.errors import InputError
-from viq.evaluation.files import whole_text
+from viq.evaluation.files import encoded, whole_text
 
 SETTINGS = "settings.json"
+MOST_BYTES = 200  # of a part that is its file's name
 
 
 class Samples:
@@ -56,18 +58,21 @@ class Samples:
         """Keeps finished samples: what comes back of them later is what JSON makes of it.
 
         Raises:
-            ValueError: one is there already, or a value is not one of JSON's.
+            ValueError: one is there already, or has another ``id`` of its own; none is kept then.
+            TypeError: a value is not one of JSON's; none is kept then.
         """
         known = self._of(part)
-        text = ""
+        lines = {}
         for name, record in records.items():
             if name in known:
                 raise ValueError(f"sample {name!r} is there already.")
-            line = json.dumps({"id": name, **record}, ensure_ascii=False)
-            known[name] = json.loads(line)
-            text += line + "\n"
-        with self._path(part).open("a", encoding="utf-8") as file:
-            file.write(text)
+            if record.get("id", name) != name:
+                raise ValueError(f"sample {name!r} has the id {record['id']!r} in its record.")
+            lines[name] = json.dumps({"id": name, **record}, ensure_ascii=False)
+        text = "".join(line + "\n" for line in lines.values())
+        with self._path(part).open("ab") as file:
+            file.write(encoded(text))
+        known |= {name: json.loads(line) for name, line in lines.items()}
 
     def _of(self, part: str) -> dict[str, dict[str, Any]]:
         if part not in self._parts:
@@ -76,6 +81,8 @@ class Samples:
 
     def _path(self, part: str) -> Path:
         safe = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in part)
+        if safe != part or len(encoded(part)) > MOST_BYTES:  # runs/a and runs_a are two parts
+            safe = f"{safe[-40:]}-{hashlib.sha256(encoded(part)).hexdigest()[:8]}"
         return self.folder / "samples" / f"{safe}.jsonl"
 
 
@@ -85,6 +92,8 @@ def _check(path: Path, asked: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(path.read_text("utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError(f"{type(before).__name__} instead of an object.")
     except ValueError as error:
         raise InputError("not the settings of an evaluation, or damaged", path) from error
     for name in sorted(before.keys() | asked.keys()):
@@ -111,9 +120,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         with path.open("r+b") as file:
             file.truncate(len(whole))
     found = {}
-    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode("utf-8"))
             found[record["id"]] = record
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"line {number} is damaged; remove it to do it again", path) from error

@@ -50,12 +50,15 @@ def mean_over_tasks(values: Sequence[Sequence[float]], *, scale: float = 1.0) ->
 
 
 def _score(values: NDArray[np.float64]) -> Score:
-    return _with_interval(float(values.mean()), _resampled(values, 0), len(values))
+    means = _resampled(values, 0)  # refuses none, of which there is no mean either
+    return _with_interval(float(values.mean()), means, len(values))
 
 
 def _with_interval(value: float, means: NDArray[np.float64], count: int) -> Score:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    # Of the means themselves: between two of them there may be infinity, the PSNR without loss.
+    low = np.quantile(means, tail, method="lower")
+    high = np.quantile(means, 1 - tail, method="higher")
     return Score(value=value, low=float(low), high=float(high), count=count)
 
 

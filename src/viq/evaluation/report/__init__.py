@@ -1,0 +1,1 @@
+"""A page, or Markdown, of any number of evaluations side by side."""
