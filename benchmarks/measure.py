@@ -1,9 +1,8 @@
-"""Seconds of the parts of a step, and the memory that it takes, on a CPU and on a GPU."""
+"""Seconds of the parts of a step, on a CPU and on a GPU, and the memory of weights."""
 
 import ctypes
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,30 +55,6 @@ def keep_memory() -> None:
         most_mmaps, trim_threshold = -4, -1  # malloc.h
         library.mallopt(most_mmaps, 0)
         library.mallopt(trim_threshold, -1)
-
-
-class Memory:
-    """The most memory that was held: of a GPU's allocator, else of the process (Linux)."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-
-    def reset(self) -> None:
-        """Forgets what was held before."""
-        if self._cuda:
-            torch.cuda.reset_peak_memory_stats()
-            return
-        # Memory that is free but not given back would count as held.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-
-    def peak(self) -> int:
-        """Bytes since ``reset``."""
-        if self._cuda:
-            return torch.cuda.max_memory_allocated()
-        lines = Path("/proc/self/status").read_text().splitlines()
-        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-        return int(peak) * 1024
 
 
 def size_of(module: nn.Module) -> int:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import flops
 import mllm_sizes
 import numpy as np
 import pyarrow as pa
 import torch
-from flops import Flops
 from torch import Tensor
 
 from viq.chat import image_tokens
 from viq.codes import Codes
+from viq.evaluation import flops
+from viq.evaluation.flops import Flops
 from viq.store import COLUMNS, CodeDataset, CodesInfo, CodeWriter, codes_of_row
 
 GRID, POOL, PATCH = (48, 48), 2, 16  # 768^2 pixels

@@ -10,7 +10,8 @@ text, half of them answers; as many samples as fit are packed into 4,096 or 16,3
 lie decoded in memory, so that the encoder's way has its images for nothing.
 
 Encoder and embedder are frozen, the latter folded (``viq.model.fold``). Everything else trains,
-without checkpointing of activations. Counted are the FLOPs of all matrix products (``flops.py``).
+without checkpointing of activations. Counted are the FLOPs of all matrix products
+(``viq.evaluation.flops``).
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import mllm_sizes
 import numpy as np
 import torch
-from measure import Marks, Memory, keep_memory, size_of
+from measure import Marks, keep_memory, size_of
 from mllm_cases import (
     BESIDE,
     FORWARD,
@@ -51,6 +52,7 @@ from report import arguments, report
 from torch import Tensor, nn
 
 from viq.chat import IGNORED
+from viq.evaluation.memory import Memory
 from viq.image import to_range
 from viq.mllm.model import AdapterConfig, MultimodalConfig, MultimodalModel
 from viq.model.embedder import CodeEmbedder

@@ -10,30 +10,34 @@ Axes: N patches, L tokens of a language model's sequence, S supervised ones.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from viq.external.vae import Vae
 from viq.model.embedder import EmbedderConfig
 from viq.model.encoder import EncoderConfig
-from viq.model.head import HeadConfig
+from viq.model.head import HeadConfig, QuantizerConfig
+from viq.model.latent_head import LatentHeadConfig
 
 
 class Flops(NamedTuple):
     """Of one step's forward and backward pass."""
 
-    forward: float = 0
-    backward: float = 0
+    forward: int = 0
+    backward: int = 0
 
     def plus(self, *others: "Flops") -> "Flops":
         """The sum of all."""
         return Flops(*map(sum, zip(self, *others, strict=True)))
 
     @property
-    def both(self) -> float:
+    def both(self) -> int:
         """Forward and backward together."""
         return self.forward + self.backward
 
 
-def linear(
-    rows: float, width: int, out: int, *, weight: bool = False, input: bool = False
-) -> Flops:
+def linear(rows: int, width: int, out: int, *, weight: bool = False, input: bool = False) -> Flops:
     """A linear map of ``rows`` rows; ``weight`` and ``input``: which gradients are wanted."""
     once = 2 * rows * width * out
     return Flops(once, once * (weight + input))
@@ -52,7 +56,7 @@ def attention(
     return Flops(2 * once, 5 * once * trains)
 
 
-def _mlp(rows: float, width: int, hidden: int | None, out: int, **wanted: bool) -> Flops:
+def _mlp(rows: int, width: int, hidden: int | None, out: int, **wanted: bool) -> Flops:
     if hidden is None:
         return linear(rows, width, out, **wanted)
     return linear(rows, width, hidden, **wanted).plus(linear(rows, hidden, out, **wanted))
@@ -95,6 +99,14 @@ def head(config: HeadConfig, lengths: list[int]) -> Flops:
     )
 
 
+def rounding(config: QuantizerConfig, tokens: int) -> Flops:
+    """Latents to codes: products only where they are compared with the entries of a codebook."""
+    if config.codebook_size is None:
+        return Flops()
+    size, width = config.codebook_size, config.latent_width
+    return linear(size, width, width).plus(linear(tokens, width, size))
+
+
 def embedder(
     config: EmbedderConfig, patches: int, *, folded: bool = False, trains: bool = False
 ) -> Flops:
@@ -107,13 +119,18 @@ def embedder(
         merge = linear(patches, heads * values, first)
     else:
         rows, bottleneck = patches * heads, config.quantizer.bottleneck
+        entries = Flops()
+        if config.quantizer.codebook_size is not None:
+            entries = linear(rows, values, values, weight=trains)  # of the frozen codebook
         if config.quantizer.is_nested:
             assert bottleneck is not None
             up = linear(rows, values, bottleneck, weight=trains)
             up = up.plus(linear(rows, bottleneck, token_width, weight=trains, input=trains))
         else:
             up = linear(rows, values, token_width, weight=trains)  # values have no gradient
-        merge = up.plus(linear(patches, heads * token_width, first, weight=trains, input=trains))
+        merge = up.plus(
+            entries, linear(patches, heads * token_width, first, weight=trains, input=trains)
+        )
     wanted = {"weight": trains, "input": trains}
     if config.merge_width is not None:
         merge = merge.plus(linear(patches, first, width, **wanted))
@@ -123,12 +140,36 @@ def embedder(
     return merge.plus(*[residual] * config.depth)
 
 
+def latent_head(config: LatentHeadConfig, lengths: list[int]) -> Flops:
+    """A frozen latent head."""
+    rows, width = sum(lengths), config.width
+    channels = config.latent_channels * config.upscale**2 * (2 if config.variance else 1)
+    adapter = _mlp(rows, width, config.adapter_width, width) if config.adapter_width else Flops()
+    return adapter.plus(
+        *[_block(rows, lengths, width, config.mlp_width)] * config.depth,
+        linear(rows, 9 * width, channels),  # a convolution of 3 x 3
+    )
+
+
+def vae_decoder(vae: Vae, latents: tuple[int, int, int]) -> Flops:
+    """A frozen VAE's decoder on latents of this shape (L, H / 8, W / 8).
+
+    Counted by torch as the network runs on tensors without values, for its shape is diffusers'.
+    """
+    autoencoder = vae.autoencoder
+    with torch.device("meta"):
+        empty = Vae(type(autoencoder).from_config(autoencoder.config)).eval()
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as count:
+            empty.decode(torch.empty(1, *latents))
+    return Flops(count.get_total_flops())
+
+
 def projector(width: int, lm_width: int, patches: int, pool: int, *, input: bool = False) -> Flops:
     """A projector that trains; ``input``: whether what makes its features trains, too."""
     both = {"weight": True, "input": True}
     return linear(patches, width, lm_width, weight=True, input=input).plus(
         _mlp(patches, 2 * lm_width, lm_width, lm_width, **both),
-        linear(patches / pool**2, lm_width, lm_width, **both),
+        linear(patches // pool**2, lm_width, lm_width, **both),
     )
 
 
