@@ -480,8 +480,7 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
     def _take(self, embedder: CodeEmbedder) -> None:
         width = embedder.config.width
-        if self.config.width is None:
-            self.config.width = width
+        self.config.width = self.config.width or width
         if self.config.width != width:
             raise ModelError(
                 f"the embedder's features are {width} wide, the language model reads features of"

@@ -1,0 +1,1 @@
+"""Our multimodal models for lmms-eval, the field's own harness: ``--model viq``."""
