@@ -1,25 +1,20 @@
 """viq ask: a question about images or codes, to a language model that reads codes."""
 
 import argparse
-import io
 import json
 import os
 import sys
-import warnings
-from contextlib import nullcontext, redirect_stderr
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viq.cli.options import check_device, positive
+from viq.cli.language import check_installed, load_language_model, quiet
+from viq.cli.options import positive
 from viq.cli.paths import CODES
-from viq.errors import InputError, ModelError
+from viq.errors import InputError
 
 if TYPE_CHECKING:
     from viq.codes import Codes
     from viq.mllm import MultimodalModel
-
-NEEDED = ("transformers", "peft")  # the extra `ask`
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -81,19 +76,23 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("the question, the last argument, is not UTF-8")
     if os.path.isfile(question):  # pathlib's raises where the text is too long for a name
         raise InputError("is a file, but the last argument is the question", question)
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise InputError(f'asking needs {" and ".join(missing)}; pip install "viq[ask]"')
+    check_installed("asking")
     from transformers import TextStreamer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(transformers|peft)\b")
-        model = _load(args, reads_codes=bool(names))
-        codes = _codes([Path(name) for name in names], model)
-        content = [*({"type": "image"} for _ in codes), {"type": "text", "text": question}]
-        inputs = model.processor()([{"role": "user", "content": content}], codes)
+    from viq.cli.progress import hushed
+
+    with quiet():
+        model = load_language_model(
+            args.model,
+            lm=args.lm,
+            dtype=args.dtype,
+            device=args.device,
+            reads_images=bool(names),
+        )
+        images = _images([Path(name) for name in names], model)
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": question}]
+        with hushed():
+            inputs = model.processor()([{"role": "user", "content": content}], images)
         options: dict[str, Any] = {
             "do_sample": args.temperature > 0,
             "max_new_tokens": min(args.max_new_tokens, _room(model, inputs["input_ids"].shape[1])),
@@ -134,44 +133,8 @@ def _room(model: "MultimodalModel", length: int) -> int:
     return room
 
 
-def _load(args: argparse.Namespace, *, reads_codes: bool) -> "MultimodalModel":
-    from viq.mllm import MultimodalModel
-
-    check_device(args.device)
-    folder = _find(args.model)
-    # Bars of conversions and downloads are for terminals; they come from several libraries.
-    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-        model = MultimodalModel.from_pretrained(folder, lm=args.lm, dtype=args.dtype)
-    beside = Path(args.model) / "tokenizer"
-    if reads_codes and model.embedder is None and (beside / "config.json").is_file():
-        model.read_codes_of(str(beside))  # stages before `sft` leave the two apart
-    if reads_codes and model.embedder is None:
-        raise ModelError(
-            "this language model has learnt to read features, not codes; train one that reads codes"
-            " by viq train sft",
-            args.model,
-        )
-    return model.to(args.device)
-
-
-def _find(where: str) -> str:
-    """The model itself: inside a run's folder, beside a bundled tokenizer, or as it was named."""
-    from viq.checkpoint import WEIGHTS, bundled
-
-    folder = WEIGHTS / where if where in bundled() else Path(where)
-    if (folder / "mllm" / "config.json").is_file():
-        return str(folder / "mllm")
-    if where in bundled():
-        raise ModelError(
-            "no language model comes with it yet; give --model a folder or Hugging Face id of one"
-            " that reads codes, or a run's folder with mllm/ in it",
-            where,
-        )
-    return where
-
-
-def _codes(paths: list[Path], model: "MultimodalModel") -> "list[Codes]":
-    """The codes of each file, in order; pictures are encoded together."""
+def _images(paths: list[Path], model: "MultimodalModel") -> "list[Codes] | list[Path]":
+    """The codes of each file, in order, or the pictures themselves for a model of features."""
     from viq.cli.progress import hushed
     from viq.codes import Codes
     from viq.mllm.images import check_codes
@@ -188,6 +151,8 @@ def _codes(paths: list[Path], model: "MultimodalModel") -> "list[Codes]":
                 pool=config.pool,
                 name=str(path),
             )
+    if config.sees != "codes":
+        return paths
     pictures = [place for place in range(len(paths)) if place not in found]
     if pictures:
         with hushed():

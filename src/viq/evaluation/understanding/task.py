@@ -32,11 +32,25 @@ class Item:
 class Task(Protocol):
     """Items, in a fixed order: the first N of them are the same items in every run."""
 
-    name: str  # "docvqa"; of letters, digits and hyphens
-    title: str  # "DocVQA (ANLS)"
-    metric: str  # "ANLS": what ``score`` is, in a word or two
-    way: Literal["write", "rank"]  # the model writes an answer, or the likeliest choice counts
-    max_new_tokens: int  # of a written answer
+    @property
+    def name(self) -> str:
+        """Of letters, digits and hyphens: "docvqa"."""
+
+    @property
+    def title(self) -> str:
+        """As tables have it: "DocVQA (ANLS)"."""
+
+    @property
+    def metric(self) -> str:
+        """What ``score`` is, in a word or two: "ANLS"."""
+
+    @property
+    def way(self) -> Literal["write", "rank"]:
+        """The model writes an answer, or the likeliest choice counts."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Of a written answer."""
 
     def items(self, count: int | None) -> Sequence[Item]:
         """The first ``count`` items, or all; pictures may be read when an item is."""
