@@ -14,6 +14,7 @@ import torch
 from viq.cli.main import main
 from viq.external.language_model import load_language_model, tiny_language_model
 from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel
+from viq.mllm.vision import load_features
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,26 @@ def test_a_run_before_sft_reads_the_codes_of_the_tokenizer_beside(
     assert err[0].startswith(f"viq: error: {tmp_path}: this language model has learnt to read")
     (tmp_path / "tokenizer").symlink_to(tiny_tokenizer_folder)
     assert viq_command("ask", codes, "Well?", *options).status == 0
+
+
+def test_a_model_of_features_is_asked_about_pictures(
+    viq_command, tiny_tokenizer_folder, save_image, save_codes, tmp_path
+):
+    model = MultimodalModel.build(MultimodalConfig(lm="tiny", width=64, adapter=None))
+    where = str(tiny_tokenizer_folder)
+    model.read_features_of(where, load_features("continuous", where))
+    model.save_pretrained(tmp_path / "mllm")
+    options = ("--model", tmp_path, "--max-new-tokens", 12, "--json")
+    images = [save_image(tmp_path / "a.png"), save_image(tmp_path / "b.png", 90, 20)]
+    answers = []
+    for image in images:
+        status, out, err = viq_command("ask", image, "What is it?", *options)
+        assert (status, err) == (0, [])
+        answers.append(json.loads(out[0])["answer"])
+    assert answers[0] != answers[1]
+    status, _, err = viq_command("ask", save_codes(tmp_path / "a.viq"), "What is it?", *options)
+    assert (status, len(err)) == (2, 1)
+    assert "this language model has no code embedder" in err[0]
 
 
 def test_without_a_model_of_its_own_one_line_says_what_to_give(viq_command):
