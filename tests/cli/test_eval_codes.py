@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from viq import Tokenizer
-from viq.evaluation.codes import Usage, usage_tables
+from viq.evaluation.codes.usage import Usage, usage_tables
 from viq.evaluation.document import Document
 from viq.image import ImageConfig
 from viq.model.head import QuantizerConfig
@@ -54,7 +54,7 @@ def test_a_stopped_evaluation_goes_on_and_gives_the_same_numbers(
     whole = Document.load(out)
     assert [table.title for table in whole.tables] == TITLES
     assert all(row[0] == "tiny" for table in whole.tables for row in table.rows)
-    assert whole.notes[0] == "photos, 4 pictures; stability is measured on the first 3."
+    assert whole.notes[0] == "photos, 4 pictures; stability is measured on 3 of them."
     assert whole.notes[-1] == "Left out, for they could not be read: 1 (bad.png)."
     stability, equality = whole.tables[3:5]
     assert {row[2] for row in stability.rows} == {2, 3}  # one is too small to be shifted

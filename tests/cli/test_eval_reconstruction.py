@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from viq.evaluation.document import Document
@@ -57,6 +58,78 @@ def test_models_decoded_pictures_and_codecs_stand_in_one_table(
     assert out[0] == table.title
     assert (tmp_path / "out" / "sheet-0.png").is_file()
     assert any(note.startswith("Not measured: rFID (FID needs") for note in document.notes)
+
+
+def test_dists_is_measured_and_no_path_is_kept(evaluate, tiny_tokenizer_folder, tmp_path):
+    from viq.external import perceptual
+
+    (tmp_path / "weights").mkdir()
+    torch.manual_seed(0)
+    layers = perceptual._vgg16().state_dict()
+    names = {f"features.{name}": tensor for name, tensor in layers.items()}
+    torch.save(names, tmp_path / "weights" / "vgg.pth")
+    weights = {name: torch.rand(1, 1475, 1, 1) for name in ("alpha", "beta")}
+    torch.save(weights, tmp_path / "weights" / "weights.pt")
+    models = ("--model", f"one={tiny_tokenizer_folder}", "--model", f"two={tiny_tokenizer_folder}")
+    arguments = (*models, "--dists", tmp_path / "weights", "--protocol", "native")
+    status, _, err = evaluate(*arguments, "--count", 2, model=False)
+    assert status == 0, err
+    table = Document.load(tmp_path / "out").tables[0]
+    place = [column.name for column in table.columns].index("DISTS")
+    assert [row[0] for row in table.rows] == ["one", "two"]
+    assert table.rows[0][place] == table.rows[1][place]
+    assert 0 < table.rows[0][place].value < 1
+    assert "(a .viq file has a header of some 340 bytes, too)" in table.note
+    settings = (tmp_path / "out" / "settings.json").read_text()
+    assert str(tmp_path) not in settings
+    assert '"dists": "weights, ' in settings
+
+
+def test_text_is_read_and_features_are_compared(viq_command, tiny_tokenizer_folder, tmp_path):
+    pytest.importorskip("rapidocr_onnxruntime")
+    model = ("--model", f"tiny={tiny_tokenizer_folder}")
+    options = ("--data", "text", "--count", 1, *model, "--out", tmp_path / "out")
+    status, _, err = viq_command("eval", "reconstruction", *options)
+    assert status == 0, err
+    table, by_height = Document.load(tmp_path / "out").tables[1:3]
+    original, tiny = (dict(zip(_names(table), row, strict=True)) for row in table.rows)
+    assert original["OCR character error"].value < 10  # of what the reader says of clear letters
+    assert tiny["OCR character error"].value > 50  # random weights leave none of them
+    assert tiny["pictures with text"] == 1
+    assert [row[:2] for row in by_height.rows] == [("tiny", "16 px"), ("original", "16 px")]
+
+
+def test_edges_and_sets_of_features_are_measured(evaluate, save_image, data, tmp_path, monkeypatch):
+    from viq.errors import ModelError
+    from viq.evaluation.reconstruction import tables
+    from viq.external.features import load_features
+    from viq.external.perceptual import HED, load_perceptual
+
+    try:
+        load_perceptual(HED)
+        load_features("efficientnet-lite0")
+    except ModelError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(tables, "LEAST_PICTURES", 3)
+    status, _, err = evaluate("--protocol", "256", "--hed", "256")
+    assert status == 0, err
+    quality, sets = Document.load(tmp_path / "out").tables[:2]
+    (row,) = quality.rows
+    assert dict(zip(_names(quality), row, strict=True))["hed distance"].value > 0
+    (row,) = sets.rows
+    assert dict(zip(_names(sets), row, strict=True))["Fréchet distance, efficientnet-lite0"] > 0
+
+
+def _names(table):
+    return [column.name for column in table.columns]
+
+
+def test_originals_of_one_name_are_refused_beside_decoded_pictures(evaluate, save_image, data):
+    save_image(data / "a.jpg")
+    status, _, err = evaluate("--decoded", f"other={data / 'deep'}")
+    assert status == 2
+    assert "--decoded other: a.jpg and a.png would both be 'a' in" in err[0]
+    assert evaluate("--protocol", "native").status == 0  # models tell them apart
 
 
 def test_unreadable_pictures_are_named_and_counted(evaluate, data, tmp_path):

@@ -42,6 +42,24 @@ def test_a_table_and_pictures_are_written(
     assert (tmp_path / "out" / "result.json").read_bytes() == before
 
 
+def test_pictures_above_the_limit_are_scaled_down_before_anything_is_measured(
+    viq_command, save_image, tiny_tokenizer_folder, tmp_path, small
+):
+    save_image(tmp_path / "data" / "a.png", 384, 256)
+    options = ("--data", tmp_path / "data", "--model", f"tiny={tiny_tokenizer_folder}")
+    options += ("--out", tmp_path / "out", "--max-pixels")
+    status, _, err = viq_command("eval", "storage", *options, 96 * 64)
+    assert status == 0, err
+    table = Document.load(tmp_path / "out").tables[0]
+    row = dict(zip([column.name for column in table.columns], table.rows[0], strict=True))
+    assert (row["model"], row["size"], row["raw"]) == ("tiny", "96 × 64", 96 * 64 * 3)
+    assert row["raw / codes"] == 96
+    settings = (tmp_path / "out" / "settings.json").read_text()
+    assert str(tmp_path) not in settings
+    status, _, err = viq_command("eval", "storage", *options, 100)
+    assert (status, err[0].partition(" is")[0]) == (2, "viq: error: --max-pixels 100: max_pixels")
+
+
 def test_nothing_readable_is_a_failure(viq_command, tiny_tokenizer_folder, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.png").write_bytes(b"x")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from viq.evaluation.document import Document
+from viq.evaluation.understanding.answerer import Answerer, fix_adapters
 from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel
 
 TASKS = ("words", "counting")
@@ -63,7 +65,16 @@ def test_two_models_are_compared(evaluate, models, tmp_path):
     assert "Difference" in out
     document = result_of(tmp_path / "out")
     tables = {table.title: table for table in document.tables}
-    assert list(tables) == ["Difference", "Understanding", "Reading", "Examples"]
+    assert list(tables) == ["Difference", "Understanding", "Models", "Reading", "Examples"]
+    for name, sees, width, rate, tokens, lm in tables["Models"].rows:
+        assert name in (str(models[0]), "second")
+        assert (sees, width) == ("codes", 64)
+        assert rate == 0.25  # 4 codes of 16 bits a patch
+        assert tokens > 4
+        assert lm.startswith("tiny (")
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    del settings["models"]  # these are named as they were given
+    assert str(tmp_path) not in json.dumps(settings)
     assert {row[:2] for row in tables["Difference"].rows} == {("second", str(models[0]))}
     scores = {row[:2]: row for row in tables["Understanding"].rows}
     assert ("second", "average (offline)") in scores
@@ -131,11 +142,12 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(evaluate, tmp_path)
     assert "naming: validation.parquet:5: not a readable image" in err[0]
     row = result_of(tmp_path / "out").tables[0].rows[0]
     assert (row[1], row[-2:]) == ("Naming pictures", (5, 1))
-    again = evaluate("--pictures", tmp_path, tasks=["naming"])  # which has nothing left to ask
+    again = evaluate("--pictures", tmp_path, tasks=["naming"])  # which tries it again
     assert (again.status, again.err) == (1, err)
 
 
-def test_probes_are_of_what_each_model_sees(evaluate, models, tmp_path):
+def write_kinds(folder: Path, *, torn: int | None) -> None:
+    """Plain and striped pictures; one may be no picture."""
     table = []
     for number in range(24):
         file, kind = io.BytesIO(), ("plain", "striped")[number % 2]
@@ -143,10 +155,14 @@ def test_probes_are_of_what_each_model_sees(evaluate, models, tmp_path):
         if kind == "striped":
             picture.paste((255, 255, 255), (0, 8, 40, 24))
         picture.save(file, "PNG")
-        table.append({"image": {"bytes": file.getvalue(), "path": None}, "kind": kind})
-    table[3]["image"]["bytes"] = b"no picture"
-    pq.write_table(pa.Table.from_pylist(table[:16]), tmp_path / "train.parquet")
-    pq.write_table(pa.Table.from_pylist(table[16:]), tmp_path / "validation.parquet")
+        data = b"no picture" if number == torn else file.getvalue()
+        table.append({"image": {"bytes": data, "path": None}, "kind": kind})
+    pq.write_table(pa.Table.from_pylist(table[:16]), folder / "train.parquet")
+    pq.write_table(pa.Table.from_pylist(table[16:]), folder / "validation.parquet")
+
+
+def test_probes_are_of_what_each_model_sees(evaluate, models, tmp_path):
+    write_kinds(tmp_path, torn=3)
     options = ("--pictures", tmp_path, "--model", f"second={models[1]}")
     status, _, err = evaluate(*options, tasks=["probe-kind"])
     assert status == 1
@@ -154,18 +170,104 @@ def test_probes_are_of_what_each_model_sees(evaluate, models, tmp_path):
         [name, "probe-kind", "train.parquet:3"] for name in (str(models[0]), "second")
     ]
     document = result_of(tmp_path / "out")
-    differences, scores = document.tables
+    differences, scores, _ = document.tables
     assert differences.rows[0][2] == scores.rows[0][1] == "Probe: Kind of picture"
     # Both see by the same tokenizer.
     assert (differences.rows[0][3].value, differences.rows[0][4]) == (0, 8)
+    assert -40 < differences.rows[0][3].low < 0 < differences.rows[0][3].high < 40
     assert (scores.rows[0][4], scores.rows[0][5]) == (50, None)
     assert scores.rows[0][3] == scores.rows[1][3]
+    assert scores.rows[0][-1] == 1
+    before = without_origin(tmp_path / "out")
+    again = evaluate(*options, tasks=["probe-kind"])
+    assert (again.status, again.err) == (1, err)
+    assert without_origin(tmp_path / "out") == before
+
+
+def test_probes_that_are_finished_are_not_looked_at_again(evaluate, tmp_path):
+    write_kinds(tmp_path, torn=None)
+    options = ("--pictures", tmp_path)
+    assert evaluate(*options, tasks=["probe-kind"]).status == 0
     before = without_origin(tmp_path / "out")
     for path in (tmp_path / "out" / "features").rglob("*.safetensors"):
-        path.unlink()  # what is finished is not looked at again
-    assert evaluate(*options, tasks=["probe-kind"]).status == 1
+        path.unlink()
+    assert evaluate(*options, tasks=["probe-kind"]).status == 0
     assert without_origin(tmp_path / "out") == before
     assert not list((tmp_path / "out" / "features").rglob("*.safetensors"))
+
+
+def test_other_data_of_the_same_name_are_refused(evaluate, tmp_path):
+    captions = ("cat", "dog", "sun", "man", "car", "cup")
+
+    def write(count):
+        table = []
+        for caption in captions[:count]:
+            file = io.BytesIO()
+            Image.new("RGB", (40, 40), "red").save(file, "PNG")
+            image = {"bytes": file.getvalue(), "path": None}
+            table.append({"image": image, "caption": caption, "kind": "emoji"})
+        pq.write_table(pa.Table.from_pylist(table), tmp_path / "validation.parquet")
+
+    write(5)
+    asked = ("--pictures", tmp_path, "--no-blind")
+    assert evaluate(*asked, tasks=["naming"]).status == 0
+    write(6)
+    status, _, err = evaluate(*asked, tasks=["naming"])
+    assert status == 2
+    assert "the evaluation here was begun with pictures " in err[0]
+
+
+def test_models_of_different_limits_see_the_same_pixels(
+    evaluate, models, tiny_tokenizer_folder, tmp_path
+):
+    model = MultimodalModel.from_pretrained(models[1] / "mllm")
+    model.config.image = replace(model.config.image, max_pixels=4096)
+    model.save_pretrained(tmp_path / "small")
+    arguments = ("--model", f"small={tmp_path / 'small'}", "--count", "3", "--no-blind")
+    assert evaluate(*arguments, tasks=["lines"]).status == 0
+    document = result_of(tmp_path / "out")
+    assert any("more than 4,096 pixels were scaled down for all" in n for n in document.notes)
+    tables = {table.title: table for table in document.tables}
+    tokens = [row[4] for row in tables["Models"].rows]
+    assert tokens[0] == tokens[1] < 4096 / 32**2 * 3
+    assert evaluate("--count", "3", "--no-blind", tasks=["lines"], out=tmp_path / "b").status == 0
+    (alone,) = (table for table in result_of(tmp_path / "b").tables if table.title == "Models")
+    assert alone.rows[0][4] > tokens[0]
+
+
+def test_adapters_are_added_in_float32_whatever_the_language_model_was_saved_in(
+    evaluate, tiny_tokenizer_folder, tmp_path
+):
+    bare = MultimodalModel.build(MultimodalConfig(lm="tiny", width=8, adapter=None))
+    bare.lm.to(torch.bfloat16).save_pretrained(tmp_path / "lm")
+    bare.tokenizer.save_pretrained(tmp_path / "lm")
+    config = MultimodalConfig(
+        lm=str(tmp_path / "lm"),
+        tokenizer=str(tiny_tokenizer_folder),
+        adapter=AdapterConfig(rank=4, dora=False),
+    )
+    model = MultimodalModel.build(config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    model.save_pretrained(tmp_path / "half")
+    exact = MultimodalModel.from_pretrained(tmp_path / "half", dtype="float32")
+    fix_adapters(exact)
+    seen = []
+
+    def noted(self, item, room):
+        seen.append(self.model)
+        return read(self, item, room)
+
+    read = Answerer.read
+    options = ("--model", f"half={tmp_path / 'half'}", "--count", "1", "--no-blind")
+    for dtype in ("float32", "bfloat16"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Answerer, "read", noted)
+            out = tmp_path / dtype
+            assert evaluate(*options, "--dtype", dtype, tasks=["counting"], out=out).status == 0
+        for name, weight in seen[-1].lm.state_dict().items():
+            assert torch.equal(weight, exact.lm.state_dict()[name].to(getattr(torch, dtype))), name
 
 
 def test_without_any_readable_picture_there_is_no_result(evaluate, tmp_path):

@@ -6,10 +6,11 @@ import torch
 from viq import Tokenizer, load
 from viq.errors import InputError
 from viq.evaluation import cost, flops
+from viq.evaluation.coding import why_no_decoder
 from viq.evaluation.cost import Cost, in_process, operations, parameters
 from viq.evaluation.memory import Memory
 from viq.evaluation.samples import Samples
-from viq.evaluation.timing import Measurement, measure, prepared_square, why_no_decoder
+from viq.evaluation.timing import Measurement, measure, prepared_square
 from viq.image import ImageConfig
 from viq.model.head import QuantizerConfig
 from viq.model.network import Network

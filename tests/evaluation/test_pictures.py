@@ -1,6 +1,7 @@
 """The pictures that evaluations read."""
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,17 @@ def test_a_folder_that_changed_is_another(tmp_path):
     assert open_pictures(str(tmp_path)).identity() == before
     (tmp_path / "a.png").write_bytes(encoded(7) + b"more")
     assert open_pictures(str(tmp_path)).identity() != before
+
+
+def test_what_tells_data_apart_has_no_path_in_it(tmp_path):
+    for place in ("x", "y"):
+        (tmp_path / place / "data").mkdir(parents=True)
+        (tmp_path / place / "data" / "a.png").write_bytes(encoded(7))
+    one, other = (open_pictures(str(tmp_path / place / "data")).identity() for place in "xy")
+    assert one == other  # moved
+    assert str(tmp_path) not in json.dumps(one)
+    write_table(tmp_path / "a.parquet", [1])
+    assert str(tmp_path) not in json.dumps(open_pictures(str(tmp_path / "a.parquet")).identity())
 
 
 def test_rows_are_found_in_all_files_and_row_groups(tmp_path):

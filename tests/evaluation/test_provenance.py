@@ -64,6 +64,25 @@ def test_the_commit_is_that_of_the_checkout():
     assert head.stdout.startswith(found.removesuffix("-dirty"))
 
 
+def test_inside_another_projects_repository_there_is_no_commit(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ("-c", "user.name=x", "-c", "user.email=x@x")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    installed = tmp_path / "venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    (tmp_path / "theirs.txt").write_text("")
+    git("init")
+    git("add", "theirs.txt")
+    git("commit", "-m", "theirs")
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    assert commit() is None
+    git("add", "venv")
+    git("commit", "-m", "now it is of it")
+    assert commit() is not None
+
+
 def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit() is None

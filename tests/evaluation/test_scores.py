@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from viq.evaluation.scores import mean_over_tasks, mean_score, paired_difference
+from viq.evaluation.document import Score
+from viq.evaluation.scores import SHARE, mean_over_tasks, mean_score, paired_difference
 
 RNG = np.random.default_rng(7)
 SAMPLES = {
@@ -48,7 +49,6 @@ def test_two_runs_give_the_same_numbers():
     values = SAMPLES["skewed"]
     assert mean_score(values) == mean_score(list(values))
     assert paired_difference(values, values[::-1]) == paired_difference(values, values[::-1])
-    assert mean_over_tasks([values, values]) == mean_over_tasks([values, values])
 
 
 def test_scale_turns_shares_into_per_cent():
@@ -58,7 +58,6 @@ def test_scale_turns_shares_into_per_cent():
         [100 * one.value, 100 * one.low, 100 * one.high]
     )
     assert paired_difference([1, 0], [0, 0], scale=100).value == 50
-    assert mean_over_tasks([[1, 0], [1, 1]], scale=100).value == 75
 
 
 def test_a_paired_difference_is_far_surer_than_two_means():
@@ -77,21 +76,50 @@ def test_no_difference_is_zero_with_certainty():
 
 
 def test_the_mean_over_tasks_weighs_tasks_and_not_items():
-    found = mean_over_tasks([[1.0] * 10, [0.0] * 990])
+    found = mean_over_tasks([mean_score([1.0] * 10), mean_score([0.0] * 990)])
     assert (found.value, found.low, found.high, found.count) == (0.5, 0.5, 0.5, 1000)
 
 
 def test_the_interval_over_tasks_is_that_of_independent_means():
     tasks = [SAMPLES["normal"], SAMPLES["normal"][::-1] + 3, SAMPLES["skewed"]]
-    found = mean_over_tasks(tasks)
+    found = mean_over_tasks([mean_score(task) for task in tasks])
     variance = sum(np.var(task) / len(task) for task in tasks) / len(tasks) ** 2
     assert found.value == pytest.approx(np.mean([task.mean() for task in tasks]))
     assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.03)
 
 
-def test_one_item_is_its_own_interval():
-    found = mean_score([3.5])
-    assert (found.value, found.low, found.high, found.count) == (3.5, 3.5, 3.5, 1)
+def test_without_the_interval_of_a_task_there_is_none_over_tasks():
+    found = mean_over_tasks([Score(value=1, low=0, high=2, count=5), Score(value=3, count=1)])
+    assert found == Score(value=2, low=None, high=None, count=6)
+
+
+def test_one_item_has_no_interval():
+    for found in (mean_score([3.5]), paired_difference([4.5], [1]), mean_score([1], span=SHARE)):
+        assert (found.value, found.low, found.high, found.count) in (
+            (3.5, None, None, 1),
+            (1, None, None, 1),
+        )
+
+
+@pytest.mark.parametrize("count", [2, 10, 200])
+def test_answers_that_are_all_right_or_all_wrong_have_wilsons_interval(count):
+    for right in (0, count):
+        expected = stats.binomtest(right, count).proportion_ci(0.95, "wilson")
+        found = mean_score([float(right > 0)] * count, span=SHARE)
+        assert found.value == float(right > 0)
+        assert [found.low, found.high] == pytest.approx([expected.low, expected.high], abs=1e-6)
+        percent = mean_score([float(right > 0)] * count, span=SHARE, scale=100)
+        assert percent.low == pytest.approx(100 * expected.low, abs=1e-4)
+    assert mean_score([1.0] * count).low == 1  # of what has no known span nothing can be said
+
+
+def test_shares_that_are_never_different_may_be_so_elsewhere():
+    missed = stats.binomtest(0, 50).proportion_ci(0.95, "wilson").high
+    found = paired_difference([0.5, 1] * 25, [0.5, 1] * 25, span=SHARE)
+    assert (found.value, found.count) == (0, 50)
+    assert [found.low, found.high] == pytest.approx([-missed, missed], abs=1e-6)
+    found = paired_difference([1] * 50, [0] * 50, span=SHARE)
+    assert [found.low, found.high] == pytest.approx([1 - 2 * missed, 1], abs=1e-6)
 
 
 def test_infinite_values_give_infinite_ends_and_never_none():
@@ -109,7 +137,6 @@ def test_infinite_values_give_infinite_ends_and_never_none():
         (lambda: paired_difference([], []), "there are no values."),
         (lambda: paired_difference([1, 2], [1]), "2 values against 1; pairs are needed."),
         (lambda: mean_over_tasks([]), "there are no tasks."),
-        (lambda: mean_over_tasks([[1], []]), "there are no values."),
     ],
 )
 def test_nothing_has_no_mean(score, message):

@@ -1,11 +1,13 @@
 """What pictures take on disk."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from viq.evaluation.coding import codes_of
 from viq.evaluation.document import value_of
 from viq.evaluation.pictures import open_pictures
 from viq.evaluation.samples import Samples
@@ -16,7 +18,6 @@ from viq.evaluation.storage import (
     PAPER_SIZE,
     Storage,
     bytes_at_psnr,
-    codes_in,
 )
 from viq.evaluation.storage_tables import ALL, figures, parquet_bytes, tables
 from viq.evaluation.subjects import Model
@@ -32,9 +33,12 @@ def picture(path, seed, size=(96, 64)):
     return image
 
 
-def storage_of(folder, model, codecs=()):
+def storage_of(folder, model, codecs=(), max_pixels=2048**2):
     pictures = open_pictures(str(folder))
-    return Storage(pictures=pictures, names=pictures.names, model=model, codecs=codecs)
+    names = pictures.names
+    return Storage(
+        pictures=pictures, names=names, model=model, codecs=codecs, max_pixels=max_pixels
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_bytes_are_those_of_the_files(found):
     rows = {row[1]: dict(zip(names, row, strict=True)) for row in table.rows}
     assert list(rows) == ["96 × 64", "64 × 64", ALL, PAPER]
     row = rows["96 × 64"]
-    codes = [codes_in(samples.of("pictures")[name]) for name in ("1.png", "2.png")]
+    codes = [codes_of(samples.of("pictures")[name]) for name in ("1.png", "2.png")]
     assert row["pictures"] == 2
     assert row["raw"] == 96 * 64 * 3
     assert row["codes of 16 bits"] == codes[0].nbytes == 4 * 6 * 4 * 2
@@ -71,6 +75,25 @@ def test_bytes_are_those_of_the_files(found):
     assert row["PNG"] == pytest.approx(np.mean(files), rel=0.1)
     assert row["raw / codes"] == pytest.approx(96 * 64 * 3 / 192)
     assert rows[ALL]["pictures"] == 3
+
+
+def test_a_picture_above_the_limit_is_measured_as_large_as_it_is_encoded(tiny_tokenizer, tmp_path):
+    image = picture(tmp_path / "data" / "a.png", 0, size=(384, 256))
+    asked = storage_of(tmp_path / "data", Model("tiny", tiny_tokenizer), ["webp"], 96 * 64)
+    with Samples.open(tmp_path / "out", asked.asked()) as samples:
+        assert list(asked.run(samples)) == [("a.png", [])]
+        record = samples.of("pictures")["a.png"]
+        own = asked._measured(image.resize((96, 64), Image.Resampling.LANCZOS), "a.png")
+        large = asked._measured(image, PAPER)
+        samples.add(PAPER_PART, {PAPER: {**large, "squares": 0}})
+        table = tables(asked, samples)[0]
+    assert record["size"] == [64, 96]
+    assert json.loads(json.dumps(own)) | {"id": "a.png"} == record
+    names = [column.name for column in table.columns]
+    rows = {row[1]: dict(zip(names, row, strict=True)) for row in table.rows}
+    assert rows[ALL]["raw / codes"] == rows[PAPER]["raw / codes"] == 96  # not 16 times as much
+    assert codes_of(large).grid_size == (16, 24)
+    assert "more than 6,144 pixels are scaled down to so many first" in table.note
 
 
 def test_codecs_stand_beside_the_model(found):
@@ -84,7 +107,7 @@ def test_codecs_stand_beside_the_model(found):
     model, _, webp = table.rows[:3]
     assert value_of(webp[2]) <= value_of(model[2])
     assert value_of(webp[6]) > 0
-    own = [codes_in(one).nbytes for one in samples.of("pictures").values()]
+    own = [codes_of(one).nbytes for one in samples.of("pictures").values()]
     same = [one["webp at psnr"] for one in samples.of("pictures").values()]
     expected = np.mean([100 * n / m for n, m in zip(same, own, strict=True)])
     assert value_of(webp[7]) == pytest.approx(expected)
@@ -153,4 +176,24 @@ def test_the_figures_are_drawn(found, monkeypatch):
     monkeypatch.setattr(Storage, "large", lambda *_: (Image.open(folder / "large.png"), 24))
     for figure in figures(asked, samples, folder):
         with Image.open(folder / figure.file) as image:
+            assert image.width >= 900
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_papers_size_is_done_once(tiny_tokenizer, tmp_path):
+    for n in range(2):
+        picture(tmp_path / "data" / f"{n}.png", n, size=(2 * CELL, 2 * CELL))
+    asked = storage_of(tmp_path / "data", Model("tiny", tiny_tokenizer), ["jpeg"], 96 * 64)
+    with Samples.open(tmp_path / "out", asked.asked()) as samples:
+        assert not any(errors for _, errors in asked.run(samples))
+        asked.run_large(samples)
+        record = samples.of(PAPER_PART)[PAPER]
+        asked.run_large(samples)
+        assert samples.of(PAPER_PART)[PAPER] is record
+        found = figures(asked, samples, tmp_path)
+    assert (record["size"], record["squares"]) == ([1280, 1920], 8)
+    assert codes_of(record).nbytes == 76_800  # the paper's 0.077 MB
+    assert record["jpeg"]["bytes"] <= 76_800
+    for figure in found:
+        with Image.open(tmp_path / figure.file) as image:
             assert image.width >= 900

@@ -85,6 +85,17 @@ def test_a_folder_without_one_picture_a_name_is_refused(tmp_path):
         Decoded("other", tmp_path)
 
 
+def test_originals_that_would_be_one_decoded_picture_are_named(tmp_path):
+    picture(tmp_path / "a.png")
+    decoded = Decoded("other", tmp_path)
+    decoded.check(["a.png", "b/a.jpg", "c.png"])
+    with pytest.raises(InputError) as caught:
+        decoded.check(["a.jpg", "c.png", "a.png"])
+    assert str(caught.value) == (
+        f"--decoded other: a.jpg and a.png would both be 'a' in {tmp_path}; rename one"
+    )
+
+
 def test_codecs_take_the_bytes_they_get_or_a_rate(noise):
     image = noise
     beside = Codec("webp", bpp=None, beside="nano")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from viq.errors import ModelError
 from viq.external import fidelity
-from viq.external.fidelity import fid, load_fidelity, why_not
+from viq.external.fidelity import load_fidelity, why_not
 
 
 def pictures(count, seed):
@@ -34,8 +34,6 @@ def test_missing_packages_are_named(monkeypatch):
     assert why_not() == "FID needs torch-fidelity and torchvision: pip install torch-fidelity"
     with pytest.raises(ModelError, match=r"pip install torch-fidelity$"):
         load_fidelity()
-    with pytest.raises(ModelError, match=r"pip install torch-fidelity$"):
-        fid(pictures(2, 0), pictures(2, 1))
 
 
 def test_weights_are_looked_for_in_torch_hubs_cache(packages, tmp_path, monkeypatch):
@@ -95,9 +93,9 @@ def test_torch_fidelity_is_run(tmp_path, monkeypatch):
         feature_extractor_weights_path=str(path),
     )["frechet_inception_distance"]
     assert expected > 0
-    assert fid(*sets, weights=path) == pytest.approx(expected, rel=1e-3)
     loaded = load_fidelity(path)
-    features = loaded.features(sets[0])
+    features, others = map(loaded.features, sets)
+    assert loaded.distance(features, others) == pytest.approx(expected, rel=1e-3)
     assert features.shape == (6, 2048)
     with pytest.raises(ValueError, match="an FID of 1 picture; two or more are needed"):
         loaded.distance(features, features[:1])

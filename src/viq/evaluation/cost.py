@@ -14,11 +14,12 @@ import torch
 
 from viq.errors import InputError
 from viq.evaluation import flops
+from viq.evaluation.coding import why_no_decoder
 from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.plots import new_figure, save_figure, series
 from viq.evaluation.provenance import processor
 from viq.evaluation.samples import Samples
-from viq.evaluation.timing import Measurement, measure, prepared_square, why_no_decoder
+from viq.evaluation.timing import Measurement, measure, prepared_square
 from viq.model.network import build_part
 from viq.tokenizer import Tokenizer
 
@@ -230,12 +231,12 @@ class Cost:
                 Column(name="Codes"),
                 Column(name="Stored", unit="bytes"),
                 Column(name="Stored", unit="bpp", digits=3),
-                Column(name="Information", unit="bpp", digits=3),
+                Column(name="Capacity", unit="bpp", digits=3),
                 Column(name="Raw RGB is larger by", unit="x", digits=1),
             ),
             rows=tuple(rows),
             note="Stored are 16 bits a code (32 where the codebook has more than 65,536 entries);"
-            " information is log2 of the codebook's size.",
+            " capacity is log2 of the codebook's size for each code, which no entropy exceeds.",
         )
 
     def _times(self, samples: Samples) -> Table:

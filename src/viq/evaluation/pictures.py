@@ -253,10 +253,10 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def listing(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """What tells files from others by their names and sizes."""
+    """What tells files from others by their names and sizes, wherever they lie."""
     sizes = [(folder / name).stat().st_size for name in names]
     return {
-        "path": str(folder.resolve()),
+        "name": folder.resolve().name,
         "files": len(names),
         "bytes": sum(sizes),
         "digest": _digest([list(names), sizes]),

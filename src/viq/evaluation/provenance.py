@@ -49,18 +49,14 @@ class Provenance:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this package lies in, "-dirty" if it was changed."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:  # there is no git
+    """The commit of the checkout that this package is of, "-dirty" if it was changed.
+
+    None where git does not know this very file: an installed package may lie in another project's.
+    """
+    file = Path(__file__)
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    return found.stdout.strip() or None
+    return _git(file.parent, "describe", "--always", "--dirty", "--exclude=*")
 
 
 def processor() -> str:
@@ -71,6 +67,17 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]} x {len(names)}" if names else platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where it fails, or is not there."""
+    try:
+        found = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return None if found.returncode else found.stdout.strip()
 
 
 def _version(name: str) -> str | None:

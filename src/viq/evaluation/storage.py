@@ -5,10 +5,8 @@ of today beside it and no figure of quality. Here codes are measured as they are
 WebP, AVIF and JPEG-XL both in as many bytes and at the PSNR that the model reaches.
 """
 
-import base64
 import io
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -16,13 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from viq.codes import Codes
 from viq.errors import InputError
+from viq.evaluation.coding import encode, scaled, to_record
 from viq.evaluation.pictures import Pictures, choice
+from viq.evaluation.reconstruction.measures import plain_closeness
 from viq.evaluation.samples import Samples
-from viq.evaluation.subjects import Model, encode
+from viq.evaluation.subjects import Model
 from viq.metrics.codecs import CODECS, Codec, Compressed, at_bytes, at_quality
-from viq.metrics.quality import psnr, ssim
+from viq.metrics.quality import psnr
 
 PAPER_SIZE = (1920, 1280)
 PAPER = "1920 × 1280, as in the paper"
@@ -34,12 +33,17 @@ LANCZOS = Image.Resampling.LANCZOS
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """What is asked: which pictures, whose codes, and beside which of ``CODECS``."""
+    """What is asked: which pictures, whose codes, and beside which of ``CODECS``.
+
+    Larger pictures than ``max_pixels`` are scaled down, and what is then there is the original: raw
+    and in all formats. The picture of the paper's size is always of that size.
+    """
 
     pictures: Pictures
     names: Sequence[str]
     model: Model
     codecs: Sequence[str]
+    max_pixels: int
 
     def asked(self) -> dict[str, Any]:
         """All that decides the samples, for ``Samples.open``."""
@@ -49,6 +53,7 @@ class Storage:
             "pictures": len(self.names),
             "model": dict(self.model.identity()),
             "codecs": list(self.codecs),
+            "max_pixels": self.max_pixels,
         }
 
     def run(self, samples: Samples) -> Iterator[tuple[str, list[InputError]]]:
@@ -57,7 +62,8 @@ class Storage:
             errors: list[InputError] = []
             if name not in samples.of(PART):
                 try:
-                    samples.add(PART, {name: self._measured(self.pictures.read(name).image, name)})
+                    image = scaled(self.pictures.read(name).image, self.max_pixels)
+                    samples.add(PART, {name: self._measured(image, name)})
                 except InputError as error:
                     errors = [error]
             yield name, errors
@@ -97,19 +103,20 @@ class Storage:
     def _measured(self, image: Image.Image, name: str) -> dict[str, Any]:
         """All that is measured of one picture."""
         codes = encode(self.model.tokenizer, image, name)
-        own = _closeness(image, self.model.tokenizer.decode(codes))
+        own = plain_closeness(image, self.model.tokenizer.decode(codes))
         file = io.BytesIO()
         image.save(file, "PNG", optimize=True)
         record: dict[str, Any] = {
             "size": [image.height, image.width],
-            "viq": base64.b64encode(codes.to_bytes()).decode(),
+            **to_record(codes),
+            "viq": len(codes.to_bytes()),
             "png": file.tell(),
             **own,
         }
         for key in self.codecs:
             found = at_bytes(image, CODECS[key], codes.nbytes)
             if found is not None:
-                record[key] = {"bytes": found.num_bytes, **_closeness(image, found.image)}
+                record[key] = {"bytes": found.num_bytes, **plain_closeness(image, found.image)}
             if own["psnr"] is not None:
                 record[f"{key} at psnr"] = bytes_at_psnr(image, CODECS[key], own["psnr"])
         return record
@@ -146,17 +153,6 @@ def bytes_at_psnr(image: Image.Image, codec: Codec, target: float) -> int | None
             return best
         best = best_here.num_bytes
     return best
-
-
-def codes_in(record: Mapping[str, Any]) -> Codes:
-    """The codes that a record holds."""
-    return Codes.from_bytes(base64.b64decode(record["viq"]))
-
-
-def _closeness(original: Image.Image, image: Image.Image) -> dict[str, float | None]:
-    first, second = np.asarray(original), np.asarray(image)
-    ratio = psnr(first, second)
-    return {"psnr": None if math.isinf(ratio) else ratio, "ssim": ssim(first, second)}
 
 
 def _squares(image: Image.Image) -> list[Image.Image]:

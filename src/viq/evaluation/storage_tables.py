@@ -12,10 +12,11 @@ import pyarrow as pa
 from PIL import Image
 
 from viq.codes import Codes
+from viq.evaluation.coding import codes_of
 from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.files import whole_file
 from viq.evaluation.plots import COLOURS, PALE, new_figure, save_figure
-from viq.evaluation.reconstruction_tables import values_of
+from viq.evaluation.reconstruction.tables import values_of
 from viq.evaluation.samples import Samples
 from viq.evaluation.scores import mean_score
 from viq.evaluation.storage import (
@@ -26,7 +27,6 @@ from viq.evaluation.storage import (
     PAPER_SIZE,
     PART,
     Storage,
-    codes_in,
 )
 from viq.image import sheet as sheets
 from viq.metrics.codecs import CODECS, at_bytes
@@ -75,8 +75,10 @@ def tables(asked: Storage, samples: Samples) -> list[Table]:
     groups |= {ALL: records, PAPER: dict(samples.of(PAPER_PART))}
     where = f"{asked.pictures.titled(asked.names)}"
     note = (
-        "Means over pictures. Parquet: the codes of all pictures of a row in one file, divided by"
-        " their number. Information, at most: log2 of the codebook's size for each code."
+        f"Means over pictures; those of more than {asked.max_pixels:,} pixels are scaled down to so"
+        " many first, and raw is what is then there. Parquet: the codes of all pictures of a row in"
+        " one file, divided by their number. Information, at most: log2 of the codebook's size for"
+        " each code."
         f" {PAPER}: {_large(samples.of(PAPER_PART)[PAPER])}."
     )
     if more := len(sizes) - MOST_SIZES if len(sizes) > MOST_SIZES else 0:
@@ -95,9 +97,10 @@ def tables(asked: Storage, samples: Samples) -> list[Table]:
             rows=tuple(row for size in (ALL, PAPER) for row in _beside(asked, size, groups[size])),
             note=(
                 "First each codec's best picture in at most as many bytes as the codes take: whole"
-                " files, with headers, of any size of the picture; over the pictures of which it"
-                " has a file so small. Then what it takes to come as close to the picture as the"
-                " model does, by PSNR. Means with 95 % bootstrap intervals."
+                " files, with headers, which the codes' bytes are without; of any size of the"
+                " picture; over the pictures of which it has a file so small. Then what it takes to"
+                " come as close to the picture as the model does, by PSNR. Means with 95 %"
+                " bootstrap intervals."
             ),
         ),
     ]
@@ -133,7 +136,7 @@ def parquet_bytes(codes: Sequence[Codes]) -> int:
 
 
 def _bytes(model: str, size: str, records: Sequence[Record]) -> tuple[Cell, ...]:
-    codes = [codes_in(record) for record in records]
+    codes = [codes_of(record) for record in records]
     raw = _mean([3 * math.prod(record["size"]) for record in records])
     stored = _mean([one.nbytes for one in codes])
     png = _mean([record["png"] for record in records])
@@ -144,7 +147,7 @@ def _bytes(model: str, size: str, records: Sequence[Record]) -> tuple[Cell, ...]
         len(records),
         raw,
         stored,
-        _mean([len(one.to_bytes()) for one in codes]),
+        _mean([record["viq"] for record in records]),
         None if repeats else parquet_bytes(codes) / len(codes),
         _mean([one.values.size * math.log2(one.codebook_size) / 8 for one in codes]),
         None if repeats else png,
@@ -156,7 +159,7 @@ def _bytes(model: str, size: str, records: Sequence[Record]) -> tuple[Cell, ...]
 def _beside(asked: Storage, size: str, records: Mapping[str, Record]) -> list[tuple[Cell, ...]]:
     """The model, then each codec."""
     every = list(records.values())
-    own = {name: codes_in(record).nbytes for name, record in records.items()}
+    own = {name: codes_of(record).nbytes for name, record in records.items()}
     rows: list[tuple[Cell, ...]] = [
         (
             asked.model.name,
@@ -204,7 +207,7 @@ def _repeats(record: Record) -> bool:
 
 def _sheet(asked: Storage, samples: Samples, record: Record) -> Image.Image:
     """The picture and a detail of it, by each format in as many bytes."""
-    image, codes = asked.large(asked.done(samples))[0], codes_in(record)
+    image, codes = asked.large(asked.done(samples))[0], codes_of(record)
     shown = {asked.model.name: (asked.model.tokenizer.decode(codes), codes.nbytes)}
     for key in asked.codecs:
         if (found := at_bytes(image, CODECS[key], codes.nbytes)) is not None:
@@ -238,7 +241,7 @@ def _bars(asked: Storage, record: Record, path: Path) -> None:
     bars = {
         "raw": 3 * math.prod(record["size"]),
         **without_loss,
-        f"codes of {asked.model.name}": codes_in(record).nbytes,
+        f"codes of {asked.model.name}": codes_of(record).nbytes,
     }
     lossy = {f"{CODECS[key].name}, same PSNR": record.get(f"{key} at psnr") for key in asked.codecs}
     bars |= {name: num_bytes for name, num_bytes in lossy.items() if num_bytes is not None}

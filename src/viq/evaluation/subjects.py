@@ -3,7 +3,6 @@
 Axes: N patches, Q code heads.
 """
 
-import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -12,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from PIL import Image
-from torch import nn
 
 from viq.codes import Codes
 from viq.errors import ImageError, InputError, ModelError
+from viq.evaluation.coding import digest, encode
 from viq.evaluation.pictures import listing, picture_files
 from viq.image import load_image
 from viq.metrics.codecs import CODECS, at_bytes, why_not
@@ -83,7 +82,7 @@ class Model(Subject):
             "kind": "model",
             "name": self.name,
             "tokenizer": tokenizer.fingerprint,
-            "decoder": _digest(parts),  # the fingerprint is of what encodes
+            "decoder": digest(parts),  # the fingerprint is of what encodes
             "max_pixels": tokenizer.config.image.max_pixels,
             "dtype": str(tokenizer.dtype),
             "device": tokenizer.device.type,
@@ -118,6 +117,21 @@ class Decoded(Subject):
         if not self._files:
             raise InputError("has no pictures", folder)
         self._rates = _rates(folder / RATES)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Sees to it that no two originals would be one picture here.
+
+        Raises:
+            InputError: two would; names both.
+        """
+        originals: dict[str, str] = {}
+        for name in names:
+            other = originals.setdefault(stem := _stem(Path(name)), name)
+            if other != name:
+                raise InputError(
+                    f"{other} and {name} would both be {stem!r} in {self.folder}; rename one",
+                    "--decoded " + self.name,
+                )
 
     def identity(self) -> Mapping[str, Any]:
         names = [str(file.relative_to(self.folder)) for file in self._files.values()]
@@ -166,18 +180,6 @@ class Codec(Subject):
         return None if found is None else Rebuilt(found.image, found.num_bytes)
 
 
-def encode(tokenizer: Tokenizer, image: Image.Image, name: str) -> Codes:
-    """A picture's codes.
-
-    Raises:
-        ImageError: it cannot be encoded; names it.
-    """
-    try:
-        return tokenizer.encode(image)
-    except ImageError as error:
-        raise ImageError(error.reason, name) from error
-
-
 def check(names: Sequence[str]) -> None:
     """Sees to it that no two subjects have one name.
 
@@ -186,15 +188,6 @@ def check(names: Sequence[str]) -> None:
     """
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError("is evaluated twice; give each another name", twice)
-
-
-def _digest(parts: Sequence[nn.Module]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        for key, tensor in sorted(part.state_dict().items()):
-            digest.update(f"{key} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _stem(path: Path) -> str:

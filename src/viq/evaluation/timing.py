@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from viq.codes import Codes
-from viq.errors import InputError, ModelError
+from viq.errors import InputError
+from viq.evaluation.coding import why_no_decoder
 from viq.evaluation.memory import Memory
 from viq.image import Prepared
 from viq.tokenizer import Tokenizer, load
@@ -92,16 +93,6 @@ def prepared_square(tokenizer: Tokenizer, side: int) -> Prepared:
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     most = max(side, tokenizer.config.image.pad_multiple) ** 2
     return tokenizer.prepare(noise, max_pixels=most)
-
-
-def why_no_decoder(tokenizer: Tokenizer) -> str | None:
-    """Why a tokenizer gives no pictures back; None where it does."""
-    try:
-        tokenizer.part("latent_head")
-        tokenizer.vae()
-    except ModelError as error:
-        return error.reason
-    return None
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

@@ -109,22 +109,5 @@ def load_fidelity(weights: str | PathLike[str] | None = None, device: str = "cpu
     return Fidelity(extractor.to(device), device)
 
 
-def fid(
-    images_a: Sequence[Image.Image],
-    images_b: Sequence[Image.Image],
-    *,
-    weights: str | PathLike[str] | None = None,
-    device: str = "cpu",
-) -> float:
-    """The FID of two sets of images in memory.
-
-    Raises:
-        ModelError: something is missing; it says what.
-        ValueError: a set has fewer than two images.
-    """
-    loaded = load_fidelity(weights, device)
-    return loaded.distance(loaded.features(images_a), loaded.features(images_b))
-
-
 def _path(weights: str | PathLike[str] | None) -> Path:
     return Path(weights or Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS)

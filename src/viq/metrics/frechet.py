@@ -31,26 +31,6 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
     return max(0.0, apart + traces - 2 * between)
 
 
-def frechet_of_statistics(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """The same from means (C,) and covariances (C, C), where those are all there is.
-
-    Raises:
-        ValueError: the shapes do not belong together, or a value is not finite.
-    """
-    statistics = [one.detach().to("cpu", torch.float64) for one in (mean_a, cov_a, mean_b, cov_b)]
-    if not all(bool(one.isfinite().all()) for one in statistics):
-        raise ValueError("statistics hold values that are not finite.")
-    width = mean_a.numel()
-    shapes = [tuple(one.shape) for one in statistics]
-    if shapes != [(width,), (width, width)] * 2:
-        raise ValueError(f"statistics have shapes {shapes}; pass (C,), (C, C), (C,), (C, C).")
-    first, a, second, b = statistics
-    root = _symmetric_root(a)
-    between = float(torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum())
-    apart = float((first - second).square().sum())
-    return max(0.0, apart + float(a.trace() + b.trace()) - 2 * between)
-
-
 def _checked(features: Tensor) -> Tensor:
     if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
         raise ValueError(
@@ -69,8 +49,3 @@ def _root(features: Tensor) -> Tensor:
         return centred
     root: Tensor = torch.linalg.qr(centred, mode="r").R
     return root
-
-
-def _symmetric_root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

@@ -3,9 +3,11 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -122,15 +124,65 @@ def test_scores_can_be_broken_down(data):
     }
 
 
-def test_chance_is_a_guess_among_the_choices(data):
-    def chance(name):
-        task = load_benchmark(name, data)
-        return task.chance(task.items(None))
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_chance_is_a_draw_or_the_best_constant_answer(data, name):
+    task = load_benchmark(name, data)
+    items = task.items(None)
+    guess = sum(map(BENCHMARKS[name].guess, items)) / len(items)
+    constants = [
+        sum(task.score(item, answer) for item in items) / len(items)
+        for answer in {answer for item in items for answer in item.answers}
+    ]
+    assert task.chance(items) == max(guess, *constants) > 0
+    with pytest.raises(ValueError, match="no items"):
+        task.chance([])
 
-    assert chance("mmstar") == 1 / 4
-    assert chance("ai2d") == (1 / 4 + 1 / 2) / 2
-    assert chance("mmmu") == pytest.approx((1 / 3 + 1 / 2 + 1 / 4) / 6)
-    assert chance("docvqa") == 0
+
+def test_a_draw_counts_where_it_is_better_than_any_letter(data):
+    task = load_benchmark("ai2d", data)
+    (one, *_) = task.items(None)
+    every = [replace(one, answers=(letter,)) for letter in "ABCD"]
+    assert task.chance(every) == 1 / 4
+    assert task.chance(every[:1]) == 1
+    two = [replace(one, answers=(letter,), facts={"choices": 2}) for letter in "ABCD"]
+    assert task.chance(two) == 1 / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("docvqa", "questionId"), ("textvqa", "question_id"), ("mmstar", "index"), ("mmmu", "id")],
+)
+def test_ids_that_occur_twice_are_told_apart(own, name, column):
+    file = own / FILES[name]
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows = [*rows, rows[0] | {"question": "Another?"}, rows[0]]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), file, row_group_size=2)
+    items = load_benchmark(name, own).items(None)
+    first = str(rows[0][column])
+    assert [item.id for item in items[-2:]] == [f"{first}#2", f"{first}#3"]
+    assert items[0].id == first
+    assert items[-2].content != items[0].content
+    some = load_benchmark(name, own).items(2)  # the same names, whichever are drawn
+    assert {item.id for item in some} <= {item.id for item in items}
+
+
+def test_data_are_known_by_their_files(own):
+    before = load_benchmark("docvqa", own).identity()
+    assert before["rows"] == 2
+    assert not any(str(own) in str(value) for value in before.values())
+    file = own / FILES["docvqa"]
+    table = pq.read_table(file)
+    pq.write_table(pa.concat_tables([table, table]), file)
+    assert load_benchmark("docvqa", own).identity() != before
+
+
+def test_a_damaged_column_of_ids_is_named(own):
+    file = own / FILES["mmmu"]
+    data = bytearray(file.read_bytes())
+    data[4:400] = b"\xff" * 396
+    file.write_bytes(data)
+    assert f"{file}: its column id is not readable (" in message("mmmu", own)
 
 
 def test_facts_are_json(data):
@@ -245,8 +297,6 @@ def test_damaged_files_are_named(own):
     ],
 )
 def test_rows_that_are_otherwise_are_named(own, name, cells, says):
-    import pyarrow as pa
-
     file = own / FILES[name]
     table = pq.read_table(file)
     rows = table.to_pylist()

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from viq.evaluation.benchmarks import load_benchmark
+from viq.evaluation.task import Item
 from viq.evaluation.understanding.answerer import Answerer
-from viq.evaluation.understanding.task import Item
 from viq.external.language_model import tiny_language_model
 from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from viq.errors import InputError
-from viq.evaluation.understanding.captioned import ROWS, captioned, rows_of
+from viq.evaluation.understanding.captioned import ROWS, captioned, identity, repeated, rows_of
 
 
 def encoded(number):
@@ -47,6 +47,34 @@ def test_a_choice_is_the_same_every_time_and_over_all_files(corpus, monkeypatch)
     for one in sets.train:  # every row is what its id says
         file, number = one.id.split(":")
         assert one.picture == encoded(int(number) + 12 * (file == "train-1.parquet"))
+
+
+def test_validation_pictures_whose_name_is_trained_on_are_left_out(corpus, monkeypatch):
+    captions = ["CAPTION 3", " caption 4; with tags", "caption 300", None, ""]
+    write(corpus / "validation-0.parquet", range(100, 105), caption=captions)
+    assert [one.id for one in captioned(corpus, "quick").test] == [
+        f"validation-0.parquet:{n}" for n in (2, 3, 4)
+    ]
+    assert repeated(corpus) == (2, 5)
+    monkeypatch.setitem(ROWS, "quick", (6, 3))  # as many as were asked for, none of these
+    assert len(captioned(corpus, "quick").test) == 3
+
+
+def test_files_are_told_from_others(corpus):
+    before = identity(corpus)
+    assert before["rows"] == 25
+    assert not any(str(corpus) in str(value) for value in before.values())
+    write(corpus / "train-1.parquet", range(12, 21))
+    assert identity(corpus) != before
+
+
+def test_a_damaged_column_of_captions_is_told(corpus):
+    path = corpus / "validation-0.parquet"
+    data = bytearray(path.read_bytes())
+    data[4:-600] = b"\xff" * (len(data) - 604)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"validation-0.parquet: not a readable Parquet file"):
+        repeated(corpus)
 
 
 def test_blank_texts_are_no_labels(tmp_path):

@@ -16,23 +16,30 @@ KINDS = {
     "emoji": [f"thing {letter}; tag, another" for letter in "abcdefg"],
     "flag": [f"the flag of {letter}." for letter in "abcd"],  # too few
     "plot": [f"plot: {letter}" for letter in "abcdef"],  # nothing that is named
-    "clipart": ["cat", "Cat", "dog", "man", "sun", "x" * 90, "car", "car", ""],
+    "clipart": ["cat", "Cat", "dog", "man", "sun", "x" * 90, "car", "car", "", "cup"],
 }
+
+
+TRAINED = [("emoji", "Thing A ; other tags"), ("clipart", "MAN. "), ("clipart", None)]
+
+
+def table(captions) -> pa.Table:
+    rows = []
+    for kind, caption in captions:
+        file = io.BytesIO()
+        Image.new("RGB", (32, 40), (len(rows) * 5 % 256, 99, len(rows))).save(file, "PNG")
+        image = {"bytes": file.getvalue(), "path": None}
+        rows.append({"image": image, "caption": caption, "kind": kind})
+    return pa.Table.from_pylist(rows)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Train and validation pictures with captions."""
+    """Train and validation pictures with captions; two of the names are in both."""
     folder = tmp_path_factory.mktemp("captioned")
-    rows = []
-    for kind, captions in KINDS.items():
-        for number, caption in enumerate(captions):
-            file = io.BytesIO()
-            Image.new("RGB", (32, 40), (number * 20, 99, len(rows))).save(file, "PNG")
-            image = {"bytes": file.getvalue(), "path": None}
-            rows.append({"image": image, "caption": caption, "kind": kind})
-    for split in ("train", "validation"):
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
+    captions = [(kind, caption) for kind, some in KINDS.items() for caption in some]
+    for split, some in (("train", TRAINED), ("validation", captions)):
+        pq.write_table(table(some), folder / f"{split}-00000-of-00001.parquet")
     return folder
 
 
@@ -40,7 +47,8 @@ def test_choices_are_names_of_the_kind_with_the_right_one(folder):
     items = list(naming(folder).items(None))
     assert {one.facts["kind"] for one in items} == {"emoji", "clipart"}
     emoji = [one for one in items if one.facts["kind"] == "emoji"]
-    assert sorted(one.answers[0] for one in emoji) == [f"thing {letter}" for letter in "abcdefg"]
+    assert sorted(one.answers[0] for one in emoji) == [f"thing {letter}" for letter in "bcdefg"]
+    assert not any("man" in one.choices or "thing a" in one.choices for one in items)
     for one in items:
         assert len({choice.lower() for choice in one.choices}) == CHOICES
         assert one.choices.count(one.answers[0]) == 1
@@ -89,7 +97,12 @@ def test_all_of_a_suite_that_can_be_had_is_chosen(folder, monkeypatch):
     assert [task.name for task in found.tasks["offline"]] == [
         name for name in NAMES["offline"] if name != "digits"
     ]
-    assert [note[:20] for note in found.notes] == ["Left out is digits: "]
+    assert found.notes[0].startswith("Left out is digits: ")
+    total = sum(map(len, KINDS.values()))
+    assert found.notes[1:] == [
+        f"Captioned pictures: 2 of {total} validation pictures are left out, as the name in their"
+        " caption is a train picture's, too."
+    ]
     without = choose(["offline"], data=None, pictures=None, missing=lambda name: None)
     assert len(without.tasks["offline"]) == len(NAMES["offline"]) - 2
     assert without.notes[1:] == [
@@ -97,6 +110,17 @@ def test_all_of_a_suite_that_can_be_had_is_chosen(folder, monkeypatch):
     ]
     with pytest.raises(InputError, match=r"needs a package: pip install 'viq\[eval\]'"):
         choose(["digits"], data=None, pictures=None, missing=lambda name: None)
+
+
+def test_without_train_pictures_it_is_said_that_nothing_was_checked(folder, tmp_path):
+    pq.write_table(pq.read_table(next(folder.glob("validation*"))), tmp_path / "validation.parquet")
+    found = choose(["naming"], data=None, pictures=tmp_path, missing=lambda name: None)
+    assert "could not be checked, as there are no train*.parquet" in found.notes[0]
+    assert len(found.tasks["offline"][0].items(None)) == len(naming(folder).items(None)) + 2
+    probes = choose(["retrieval-caption-1"], data=None, pictures=folder, missing=lambda name: None)
+    assert "2 of " in probes.notes[0]
+    others = choose(["probe-shape"], data=None, pictures=folder, missing=lambda name: None)
+    assert others.notes == []
 
 
 def test_single_tasks_are_chosen_in_the_suites_order():

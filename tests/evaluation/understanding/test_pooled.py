@@ -86,6 +86,21 @@ def test_unreadable_pictures_are_told_every_time(tmp_path):
         assert found.failed["torn.png"].startswith("not a readable image (12 bytes)")
 
 
+def test_unreadable_pictures_are_tried_again(tmp_path):
+    torn = drawn(3)
+    torn[1] = torn[1]._replace(picture=b"torn")
+    assert [*look_at(torn, Eye(), tmp_path).failed] == ["p1"]
+    eye = Eye()
+    found = look_at(drawn(3), eye, tmp_path)
+    assert (eye.seen, found.failed) == (1, {})
+    assert {name: row[0].item() for name, row in found.features.items()} == {
+        "p0": 0,
+        "p1": 1,
+        "p2": 2,
+    }
+    assert look_at(drawn(3), Eye(patience=0), tmp_path).features.keys() == {"p0", "p1", "p2"}
+
+
 def test_nothing_readable_is_no_features(tmp_path):
     for _ in range(2):
         found = look_at([Labelled("none", b"", {})], Eye(patience=0), tmp_path)
@@ -94,9 +109,9 @@ def test_nothing_readable_is_no_features(tmp_path):
 
 
 def test_files_of_other_pictures_are_told(tmp_path):
-    look_at(drawn(5), Eye(), tmp_path)
+    look_at(drawn(6), Eye(), tmp_path)
     with pytest.raises(InputError, match=r"000000.safetensors: holds features of other pictures;"):
-        look_at(drawn(6), Eye(), tmp_path)
+        look_at(drawn(5), Eye(), tmp_path)
 
 
 def test_damaged_files_are_told(tmp_path):

@@ -5,8 +5,15 @@ from PIL import Image
 from viq.errors import InputError
 from viq.evaluation.understanding.linear import classify, held_out, regress
 from viq.evaluation.understanding.pictures import Labelled
-from viq.evaluation.understanding.probes import PROBES, LabelProbe, RetrievalProbe, Seen
-from viq.evaluation.understanding.retrieval import firsts, ranks, similarities
+from viq.evaluation.understanding.probes import (
+    PROBES,
+    LabelProbe,
+    RetrievalProbe,
+    Seen,
+    firsts,
+    ranks,
+    similarities,
+)
 
 ANSWERS = ("bar", "line", "pie")
 LETTERS = PROBES["probe-letters"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from viq.evaluation.samples import Samples
+from viq.evaluation.task import Item
 from viq.evaluation.understanding import runner
 from viq.evaluation.understanding.answerer import Answerer, Question
-from viq.evaluation.understanding.results import answered, failures
-from viq.evaluation.understanding.runner import ask, item_of
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.understanding.results import probe_result, seen_part
+from viq.evaluation.understanding.runner import ask, item_of, probe
 from viq.mllm import MultimodalConfig, MultimodalModel
 
 
@@ -24,6 +24,7 @@ class Letters:
     name: str = "letters"
     max_new_tokens: int = 4
     broken: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def items(self, count):
         return [self._item(place, text) for place, text in enumerate(self.texts[:count])]
@@ -61,6 +62,7 @@ class Counting:
     answerer: Answerer
     stop_after: int = 10**6  # batches
     batches: list[list[Question]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def read(self, item, room):
         return self.answerer.read(item, room)
@@ -87,7 +89,9 @@ def run(task, model, folder, count=None, **options):
     answerer, steps = Counting(Answerer(model), **options), []
     try:
         with Samples.open(folder, {}) as samples:
-            ask(task, count, answerer, samples, "part", batch=3, progress=steps.append)
+            answerer.failed = ask(
+                task, count, answerer, samples, "part", batch=3, progress=steps.append
+            )
     except KeyboardInterrupt:
         pass
     with Samples.open(folder, {}) as samples:
@@ -133,13 +137,60 @@ def test_batches_are_of_like_lengths_and_the_same_question_is_asked_once(model, 
     assert len(records) == 7
 
 
-def test_items_that_cannot_be_read_are_kept_with_the_reason(model, tmp_path):
-    records, answerer, steps = run(Letters(["a", "b", "c"], broken=(1,)), model, tmp_path)
-    assert (answerer.asked, steps) == (2, 3)
-    assert records["n1"]["failed"].startswith("not a readable image")
+def test_items_that_cannot_be_read_are_named_and_tried_again(model, tmp_path):
+    texts = ["a", "bb", "ccc"]
+    for _ in range(2):
+        records, answerer, steps = run(Letters(texts, broken=(1,)), model, tmp_path)
+        assert list(answerer.failed) == ["n1"]
+        assert answerer.failed["n1"].startswith("not a readable image")
+        assert (set(records), steps) == ({"n0", "n2"}, 3)
+    records, answerer, steps = run(Letters(texts), model, tmp_path)  # it has come back
+    assert (answerer.failed, set(records), steps) == ({}, {"n0", "n1", "n2"}, 3)
+    alone, _, _ = run(Letters(texts), model, tmp_path / "alone")
+    assert records["n1"] == alone["n1"]
+
+
+@pytest.mark.parametrize("way", ["write", "rank"])
+def test_questions_that_are_too_long_score_nothing(model, tmp_path, way):
+    task = Letters(["a", "b" * 2100, "c"], way=way)
+    for _ in range(2):
+        records, answerer, steps = run(task, model, tmp_path)
+        assert (answerer.failed, steps) == ({}, 3)
+    assert answerer.asked == 0
+    record = records["n1"]
+    assert (record["score"], record["answer"], record["right"]) == (0, "", ["b" * 2100])
+    assert record["too_long"].startswith("takes 2,1")
+    assert record["measures"] == {"length": 0}
+    assert item_of(record) == task.items(None)[1]
+    assert "too_long" not in records["n0"]
+    assert records["n0"]["score"] > 0
+
+
+class Torn:
+    """A probe of four pictures, some of which cannot be read."""
+
+    def __init__(self, torn):
+        self.torn, self.fits = torn, 0
+
+    def look(self, name, subject, look):
+        return {f"p{i}": "torn" for i in range(self.torn)}
+
+    def records(self, name, subject, look):
+        self.fits += 1
+        return {f"p{i}": {"place": i, "score": 1.0, "right": "3"} for i in range(self.torn, 4)}
+
+
+def test_a_probe_is_fitted_anew_when_more_pictures_can_be_read(tmp_path):
     with Samples.open(tmp_path, {}) as samples:
-        assert list(failures(samples, "part")) == ["n1"]
-        assert list(answered(samples, "part")) == ["n0", "n2"]
+        for torn, fits, scored in ((2, 1, 2), (2, 0, 2), (1, 1, 3), (0, 1, 4), (0, 0, 4)):
+            probing = Torn(torn)
+            failed = probe(
+                probing, "probe-shape", "m", None, samples, seen_part("m", "probe-shape")
+            )
+            assert len(failed) == torn
+            assert probing.fits == fits
+            found = probe_result(samples, "m", "probe-shape")
+            assert (len(found.scores), found.failed) == (scored, torn)
 
 
 @pytest.mark.parametrize("stop_after", range(4))

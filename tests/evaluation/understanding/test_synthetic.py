@@ -5,8 +5,8 @@ import pytest
 from viq.data.synthetic.splits import split_of
 from viq.data.synthetic.vocabulary import VOCABULARY
 from viq.data.synthetic.words import Words
-from viq.evaluation.understanding.synthetic import SYNTHETIC, best_constant
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item, best_constant
+from viq.evaluation.understanding.synthetic import SYNTHETIC
 
 TASKS = {task.name: task for task in SYNTHETIC}
 SOME = 12

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viq.cli.evaluate.models import add_models
+from viq.cli.evaluate.models import add_data, add_models
+from viq.cli.evaluate.output import add_device, add_out, write
 from viq.cli.options import add_max_pixels, positive
 from viq.errors import InputError
 
 if TYPE_CHECKING:
-    from viq.evaluation.document import Document
     from viq.store import CodeDataset
     from viq.tokenizer import Tokenizer
 
@@ -31,41 +31,25 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "  viq eval codes --data photos/ --model nano --out results/codes\n"
         "  viq eval codes --data codes/ --out results/codes-of-data   # a code data set",
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a folder of pictures, Parquet files with pictures, 'text', or a code data set",
-    )
-    parser.add_argument("--split", help="of a folder of Parquet files (default: validation)")
-    parser.add_argument(
-        "--count",
-        type=positive,
-        metavar="N",
-        help="so many pictures, spread over the data; of a code data set the first ones"
-        " (default: all)",
-    )
+    add_data(parser, ", or a code data set, of which --count takes the first")
     add_models(parser, required=False)
     parser.add_argument(
         "--stability",
         type=positive,
         default=STABILITY,
         metavar="N",
-        help="pictures that are changed and encoded again, some 15 times each"
-        f" (default: the first {STABILITY})",
+        help="so many of the pictures are changed and encoded again, some 15 times each"
+        f" (default: {STABILITY})",
     )
     add_max_pixels(parser)
-    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
-    )
-    parser.add_argument("--json", action="store_true", help="print the document as JSON")
+    add_device(parser)
+    add_out(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Does what is missing, and writes the document."""
     from viq.cli.evaluate.models import load_models
-    from viq.cli.evaluate.output import print_document
     from viq.cli.paths import make_folder
     from viq.evaluation.subjects import Model
     from viq.store import is_code_dataset
@@ -73,29 +57,23 @@ def run(args: argparse.Namespace) -> int:
     is_codes = is_code_dataset(Path(args.data))
     if not is_codes and not args.models:
         raise InputError("pictures need a tokenizer: add --model", f"--data {args.data}")
-    models = load_models(args.models or [], args.device)
+    models = load_models(args.models, args.device, max_pixels=args.max_pixels)
     for name, tokenizer in models.items():
         Model(name, tokenizer)  # refuses one that has no codes
     make_folder(args.out)
-    document, failed, done = (_of_codes if is_codes else _of_pictures)(args, models)
-    document.save(args.out)
-    print_document(document, args.json)
+    failed, done = (_of_codes if is_codes else _of_pictures)(args, models)
     if not failed:
         return 0
     return 1 if failed < done else 2
 
 
-def _of_pictures(
-    args: argparse.Namespace, models: "dict[str, Tokenizer]"
-) -> "tuple[Document, int, int]":
-    """The document, how many pictures failed, and how many there are."""
+def _of_pictures(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tuple[int, int]:
+    """Writes the document; how many pictures failed, and how many there are."""
     from tqdm import tqdm
 
     from viq.cli.evaluate.models import named_models
-    from viq.evaluation.code_evaluation import CodeEvaluation, found_neighbours, found_usage
-    from viq.evaluation.document import Document
+    from viq.evaluation.codes.runner import CodeEvaluation, found_neighbours, found_usage
     from viq.evaluation.pictures import choice, open_pictures
-    from viq.evaluation.provenance import Provenance
     from viq.evaluation.samples import Samples
 
     pictures = open_pictures(args.data, args.split, args.count)
@@ -126,32 +104,30 @@ def _of_pictures(
         tables, figures = found_usage(usages, args.out)
         measured = asked.tables(samples)
         near, sheets, notes = found_neighbours(samples, args.out, models)
-        document = Document(
-            kind="codes",
-            title=TITLE,
-            made=Provenance.now(["viq", *sys.argv[1:]], args.device),
+        write(
+            args,
+            "codes",
+            TITLE,
             tables=(*tables, *measured, *near),
             figures=(*figures, *asked.figures(samples, measured, args.out), *sheets),
             notes=(
-                f"{pictures.titled(asked.names)}; stability is measured on the first"
-                f" {min(args.stability, len(asked.names)):,}.",
+                f"{pictures.titled(asked.names)}; stability is measured on"
+                f" {len(asked.changed):,} of them.",
                 *asked.notes(),
                 *notes,
                 *([_left_out(failures)] if failures else []),
             ),
             data={"fingerprints": {name: one.fingerprint for name, one in models.items()}},
         )
-    return document, len(failures), len(asked.names)
+    return len(failures), len(asked.names)
 
 
-def _of_codes(
-    args: argparse.Namespace, models: "dict[str, Tokenizer]"
-) -> "tuple[Document, int, int]":
+def _of_codes(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tuple[int, int]:
     """The same of a code data set."""
     from tqdm import tqdm
 
-    from viq.evaluation import neighbours
-    from viq.evaluation.code_evaluation import (
+    from viq.evaluation.codes import neighbours
+    from viq.evaluation.codes.runner import (
         dataset_identity,
         dataset_usage,
         draw_neighbours,
@@ -159,8 +135,6 @@ def _of_codes(
         found_usage,
         identity,
     )
-    from viq.evaluation.document import Document
-    from viq.evaluation.provenance import Provenance
     from viq.evaluation.samples import Samples
     from viq.store import CodeDataset
 
@@ -190,10 +164,10 @@ def _of_codes(
     number = f"{usage.pictures:,} images"
     if not models:
         notes.append("No model was given, so nothing is said of what codes decode to.")
-    document = Document(
-        kind="codes",
-        title=TITLE,
-        made=Provenance.now(["viq", *sys.argv[1:]], args.device),
+    write(
+        args,
+        "codes",
+        TITLE,
         tables=(*tables, *near),
         figures=(*figures, *sheets),
         notes=(
@@ -204,7 +178,7 @@ def _of_codes(
         ),
         data={"fingerprints": dict.fromkeys(names, fingerprint)},
     )
-    return document, 0, usage.pictures
+    return 0, usage.pictures
 
 
 def _check_fingerprints(dataset: "CodeDataset", models: "dict[str, Tokenizer]") -> None:

@@ -2,13 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from viq.cli.evaluate.models import add_models
+from viq.cli.evaluate.output import DTYPES, add_device, add_out
 from viq.cli.options import positive
 
 SIZES = (256, 512, 768, 1024)
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,33 +37,26 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="DTYPE",
         help=f"of {', '.join(DTYPES)} (default: float32 bfloat16)",
     )
-    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
+    add_device(parser)
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="of torch (default: as many as it takes)"
     )
     parser.add_argument(
         "--repeats", type=positive, default=5, metavar="N", help="of each measurement (default: 5)"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
-    )
-    parser.add_argument("--json", action="store_true", help="print the document as JSON")
+    add_out(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures what is missing, and writes the document."""
-    from dataclasses import replace
-
     import torch
     from tqdm import tqdm
 
     from viq.cli.evaluate.models import load_models, named_models
-    from viq.cli.evaluate.output import print_document
+    from viq.cli.evaluate.output import write
     from viq.cli.paths import make_folder
     from viq.evaluation.cost import Cost
-    from viq.evaluation.document import Document
-    from viq.evaluation.provenance import Provenance
     from viq.evaluation.samples import Samples
 
     cost = Cost(
@@ -86,18 +78,16 @@ def run(args: argparse.Namespace) -> int:
                 if error is not None:
                     tqdm.write(f"viq: error: {title}: {error.reason}", file=sys.stderr)
                     failures.append(f"Not measured: {title}: {error.reason}.")
-        made = Provenance.now(["viq", *sys.argv[1:]], args.device)
-        document = Document(
-            kind="cost",
-            title="What encoding and decoding cost",
-            made=replace(made, threads=cost.threads),
+        write(
+            args,
+            "cost",
+            "What encoding and decoding cost",
             tables=cost.tables(samples),
-            figures=tuple(cost.figures(samples, args.out)),
+            figures=cost.figures(samples, args.out),
             notes=(*cost.notes(), *failures),
             data={name: dict(samples.of(name)) for name in cost.models},
+            threads=cost.threads,
         )
-        document.save(args.out)
-    print_document(document, args.json)
     if not failures:
         return 0
     return 1 if len(failures) < total else 2

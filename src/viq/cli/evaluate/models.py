@@ -1,13 +1,36 @@
-"""Tokenizers that an evaluation is asked for by name."""
+"""Pictures and tokenizers that an evaluation is asked for by name."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viq.cli.options import positive
 from viq.errors import InputError
 
 if TYPE_CHECKING:
     from viq.tokenizer import Tokenizer
+
+_MODEL = "bundled name, folder or Hugging Face id, or NAME=MODEL to give its rows a name"
+
+
+def add_data(parser: argparse.ArgumentParser, other: str = "") -> None:
+    """Adds --data, --split and --count; ``other`` is what the data may be, too."""
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="folder of pictures, Parquet file or folder of such, or text: lines that are drawn"
+        + other,
+    )
+    parser.add_argument("--split", help="of a folder (default of Parquet files: validation)")
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="N of the pictures, spread over all"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, one."""
+    parser.add_argument("--model", default="nano", help=f"{_MODEL} (default: nano)")
 
 
 def add_models(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -15,11 +38,11 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
     parser.add_argument(
         "--model",
         action="append",
+        default=[],
         required=required,
         dest="models",
         metavar="MODEL",
-        help="bundled name, folder or Hugging Face id, or NAME=MODEL to give its rows a name; may"
-        " be repeated",
+        help=f"{_MODEL}; may be repeated",
     )
 
 
@@ -42,14 +65,28 @@ def named_models(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def load_models(texts: list[str], device: str) -> "dict[str, Tokenizer]":
-    """The tokenizers in float32, by what rows are called.
+def load_models(
+    texts: list[str], device: str, *, dtype: str = "float32", max_pixels: int | None = None
+) -> "dict[str, Tokenizer]":
+    """The tokenizers, by what rows are called.
 
     Raises:
-        InputError: there is no such model or device, or two have the same name.
+        InputError: there is no such model or device, two have the same name, or one cannot take
+            pictures of ``max_pixels``.
     """
+    from dataclasses import replace
+
     from viq.cli.options import check_device
     from viq.tokenizer import load
 
     check_device(device)
-    return {name: load(model, device=device) for name, model in named_models(texts).items()}
+    found = {
+        name: load(model, device=device, dtype=dtype) for name, model in named_models(texts).items()
+    }
+    if max_pixels is not None:
+        try:
+            for tokenizer in found.values():
+                replace(tokenizer.config.image, max_pixels=max_pixels)
+        except ValueError as error:
+            raise InputError(str(error), f"--max-pixels {max_pixels}") from error
+    return found

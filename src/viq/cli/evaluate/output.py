@@ -1,10 +1,80 @@
-"""What an evaluation says on stdout."""
+"""What all evaluations share: where they write, where they run, and what they say on stdout."""
 
+import argparse
 import json
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from viq.errors import InputError
 
 if TYPE_CHECKING:
-    from viq.evaluation.document import Document, Table
+    from viq.cli.progress import Report
+    from viq.evaluation.document import Document, Figure, Table
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Adds --out and --json."""
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
+    )
+    parser.add_argument("--json", action="store_true", help="print the document as JSON")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Adds --dtype."""
+    parser.add_argument(
+        "--dtype", default="float32", choices=DTYPES, help="of the models (default: float32)"
+    )
+
+
+def tell(report: "Report", name: str, errors: Sequence[InputError]) -> None:
+    """Counts a picture, as failed if anything went wrong with it."""
+    if not errors:
+        report.success()
+    elif len(errors) == 1:
+        report.failure(name, errors[0])
+    else:
+        report.failure(name, InputError("; ".join(map(str, errors)), name))
+
+
+def write(
+    args: argparse.Namespace,
+    kind: str,
+    title: str,
+    *,
+    tables: "Sequence[Table]",
+    figures: "Sequence[Figure]",
+    notes: Sequence[str],
+    data: Mapping[str, Any],
+    threads: int | None = None,
+) -> None:
+    """Writes the document to --out and prints it; ``threads`` where they are not this process's."""
+    from dataclasses import replace
+
+    from viq.evaluation.document import Document
+    from viq.evaluation.provenance import Provenance
+
+    made = Provenance.now(["viq", *sys.argv[1:]], args.device)
+    document = Document(
+        kind=kind,
+        title=title,
+        made=made if threads is None else replace(made, threads=threads),
+        tables=tuple(tables),
+        figures=tuple(figures),
+        notes=tuple(notes),
+        data=dict(data),
+    )
+    document.save(args.out)
+    print_document(document, args.json)
 
 
 def print_document(document: "Document", as_json: bool) -> None:

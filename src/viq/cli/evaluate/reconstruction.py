@@ -1,25 +1,20 @@
 """viq eval reconstruction: what comes back of pictures, and at what rate."""
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from viq.cli.options import add_max_pixels, check_device, positive
-from viq.errors import InputError, ModelError
+from viq.cli.evaluate.models import add_data, add_models
+from viq.cli.evaluate.output import add_device, add_dtype, add_out, tell
+from viq.cli.options import add_max_pixels
+from viq.errors import InputError
 
 if TYPE_CHECKING:
-    from viq.cli.progress import Report
-    from viq.evaluation.measures import Distance, Measures
-    from viq.evaluation.reconstruction import Reconstruction
+    from viq.evaluation.reconstruction.runner import Reconstruction
     from viq.evaluation.subjects import Subject
 
 CODEC_CHOICES = ("jpeg", "webp", "avif", "jpeg-xl")
 PROTOCOL_CHOICES = ("native", "256")
-T = TypeVar("T")
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,14 +33,7 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "      --model nano --decoded other=decoded/ --out results/imagenet",
     )
     add_data(parser)
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        dest="models",
-        metavar="M",
-        help="bundled name, folder or Hugging Face id; may be repeated",
-    )
+    add_models(parser, required=False)
     parser.add_argument(
         "--decoded",
         action="append",
@@ -93,52 +81,20 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     add_out(parser)
     add_max_pixels(parser)
     add_device(parser)
+    add_dtype(parser)
     parser.set_defaults(run=run)
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Adds --data, --split and --count."""
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="DATA",
-        help="folder of pictures, Parquet file or folder of such, or text: lines that are drawn",
-    )
-    parser.add_argument("--split", help="of a folder (default of Parquet files: validation)")
-    parser.add_argument(
-        "--count", type=positive, metavar="N", help="N of the pictures, spread over all"
-    )
-
-
-def add_out(parser: argparse.ArgumentParser) -> None:
-    """Adds --out and --json."""
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Adds --device and --dtype."""
-    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
-    parser.add_argument(
-        "--dtype", default="float32", choices=DTYPES, help="of the models (default: float32)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures all pictures, those that can be read."""
-    from viq.cli.evaluate.output import print_document
+    from viq.cli.evaluate.output import write
     from viq.cli.paths import make_folder
     from viq.cli.progress import Report
-    from viq.evaluation.curves import Curves
-    from viq.evaluation.document import Document
-    from viq.evaluation.provenance import Provenance
-    from viq.evaluation.reconstruction_tables import tables
+    from viq.evaluation.reconstruction.curves import Curves
+    from viq.evaluation.reconstruction.sheets import sheets
+    from viq.evaluation.reconstruction.tables import tables
     from viq.evaluation.samples import Samples
-    from viq.evaluation.sheets import sheets
 
-    check_device(args.device)
     asked, notes = _asked(args)
     make_folder(args.out)
     status = 0
@@ -158,29 +114,10 @@ def run(args: argparse.Namespace) -> int:
             status = bars.status
             found.append(curves.table(samples))
             figures += curves.figures(samples, args.out)
-    document = Document(
-        kind="reconstruction",
-        title=f"Reconstruction: {asked.title}",
-        made=Provenance.now(["viq", *sys.argv[1:]], args.device),
-        tables=tuple(found),
-        figures=tuple(figures),
-        notes=tuple(notes),
-        data={"failed": report.failed},
-    )
-    document.save(args.out)
-    print_document(document, args.json)
+    title, data = f"Reconstruction: {asked.title}", {"failed": report.failed}
+    write(args, "reconstruction", title, tables=found, figures=figures, notes=notes, data=data)
     report.summary()
     return max(status, report.status)
-
-
-def tell(report: "Report", name: str, errors: Sequence[InputError]) -> None:
-    """Counts a picture, as failed if anything went wrong with it."""
-    if not errors:
-        report.success()
-    elif len(errors) == 1:
-        report.failure(name, errors[0])
-    else:
-        report.failure(name, InputError("; ".join(map(str, errors)), name))
 
 
 def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
@@ -190,8 +127,9 @@ def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
         InputError: the options do not fit together, or something they name is not there.
     """
     from viq.evaluation.pictures import TEXT, choice, open_pictures
-    from viq.evaluation.reconstruction import PROTOCOLS, Reconstruction
-    from viq.evaluation.subjects import Model, check
+    from viq.evaluation.reconstruction.measures import load_measures
+    from viq.evaluation.reconstruction.runner import PROTOCOLS, Reconstruction
+    from viq.evaluation.subjects import Decoded, Model, check
 
     text = args.data == TEXT
     if text and "256" in args.protocols:
@@ -200,7 +138,17 @@ def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
     wanted = args.protocols or (["native"] if text else PROTOCOLS)
     subjects = _subjects(args)
     check([subject.name for subject in subjects])
-    measures, notes = _measures(args)
+    for subject in subjects:
+        if isinstance(subject, Decoded):
+            subject.check(pictures.names)
+    measures, notes = load_measures(
+        lpips=args.lpips,
+        dists=args.dists,
+        hed=args.hed,
+        inception=args.inception,
+        ocr=not args.no_ocr,
+        device=args.device,
+    )
     limits = [one.tokenizer.config.image.max_pixels for one in subjects if isinstance(one, Model)]
     limit = args.max_pixels or min(limits, default=2048**2)
     notes.insert(
@@ -221,10 +169,11 @@ def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
 
 
 def _subjects(args: argparse.Namespace) -> "list[Subject]":
+    from viq.cli.evaluate.models import load_models
     from viq.evaluation.subjects import Codec, Decoded, Model
-    from viq.tokenizer import load
 
-    models = [Model(m, load(m, device=args.device, dtype=args.dtype)) for m in args.models]
+    loaded = load_models(args.models, args.device, dtype=args.dtype, max_pixels=args.max_pixels)
+    models = [Model(name, tokenizer) for name, tokenizer in loaded.items()]
     folders = []
     for text in args.decoded:
         name, equals, folder = text.partition("=")
@@ -240,56 +189,3 @@ def _subjects(args: argparse.Namespace) -> "list[Subject]":
     if not (subjects := [*models, *folders, *codecs]):
         raise InputError("there is nothing to evaluate: give --model, --decoded or --codec")
     return subjects
-
-
-def _measures(args: argparse.Namespace) -> "tuple[Measures, list[str]]":
-    """The measures that can be had, and notes on those that cannot."""
-    from viq.evaluation.measures import EFFICIENTNET, INCEPTION, Measures, SetDistance
-    from viq.external.features import load_features, pooled_features
-    from viq.external.fidelity import load_fidelity
-    from viq.external.ocr import load_ocr
-    from viq.external.perceptual import HED, load_dists, load_perceptual
-    from viq.image import to_pixels
-    from viq.metrics.frechet import frechet_distance
-
-    notes: list[str] = []
-
-    def optional(what: str, load: Callable[[], T]) -> T | None:
-        try:
-            return load()
-        except ModelError as error:
-            notes.append(f"Not measured: {what} ({error}).")
-            return None
-
-    distances: dict[str, Distance] = {}
-    names = {}
-    if args.lpips:
-        distances["lpips"], names["lpips"] = load_perceptual(args.lpips).to(args.device), args.lpips
-    if args.dists:
-        distances["dists"], names["dists"] = load_dists(args.dists).to(args.device), args.dists
-    if args.hed != "no" and (hed := optional("hed distance", lambda: load_perceptual(HED))):
-        distances[HED], names[HED] = hed.to(args.device), HED
-        notes.append(
-            "The hed distance is LPIPS's without its heads, on a VGG16 that was tuned to find"
-            " edges: it is not LPIPS."
-            + (" It is measured at 256 × 256 only (--hed all: everywhere)." * (args.hed == "256"))
-        )
-    sets = {}
-    if features := optional("Fréchet distance", lambda: load_features(EFFICIENTNET)):
-        network = features.to(args.device)
-        sets[EFFICIENTNET] = SetDistance(
-            lambda image: pooled_features(network, [to_pixels(image).to(args.device)]),
-            frechet_distance,
-        )
-    if fidelity := optional("rFID", lambda: load_fidelity(args.inception, args.device)):
-        sets[INCEPTION] = SetDistance(lambda image: fidelity.features([image]), fidelity.distance)
-    ocr = None if args.no_ocr else optional("OCR character error", load_ocr)
-    measures = Measures(
-        distances=distances,
-        distance_names=names,
-        only_square=[HED] if args.hed == "256" else [],
-        sets=sets,
-        read=None if ocr is None else lambda image: "\n".join(ocr([image])[0]),
-        device=args.device,
-    )
-    return measures, notes

@@ -1,10 +1,10 @@
 """viq eval storage: what pictures take on disk, as codes and otherwise."""
 
 import argparse
-import sys
 
-from viq.cli.evaluate.reconstruction import add_data, add_out, tell
-from viq.cli.options import add_tokenizer, load_tokenizer
+from viq.cli.evaluate.models import add_data, add_model
+from viq.cli.evaluate.output import add_device, add_dtype, add_out, tell
+from viq.cli.options import add_max_pixels
 
 
 def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,19 +19,21 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         epilog="examples:\n  viq eval storage --data photos/ --model nano --out results/storage",
     )
     add_data(parser)
-    add_tokenizer(parser)
+    add_model(parser)
     add_out(parser)
+    add_max_pixels(parser)
+    add_device(parser)
+    add_dtype(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures all pictures, those that can be read."""
-    from viq.cli.evaluate.output import print_document
+    from viq.cli.evaluate.models import load_models
+    from viq.cli.evaluate.output import write
     from viq.cli.paths import make_folder
     from viq.cli.progress import Report
-    from viq.evaluation.document import Document
     from viq.evaluation.pictures import choice, open_pictures
-    from viq.evaluation.provenance import Provenance
     from viq.evaluation.samples import Samples
     from viq.evaluation.storage import Storage
     from viq.evaluation.storage_tables import figures, tables
@@ -39,13 +41,16 @@ def run(args: argparse.Namespace) -> int:
     from viq.metrics.codecs import CODECS, why_not
 
     pictures = open_pictures(args.data, args.split, args.count)
-    model = Model(args.model, load_tokenizer(args))
+    ((name, tokenizer),) = load_models(
+        [args.model], args.device, dtype=args.dtype, max_pixels=args.max_pixels
+    ).items()
     missing = {codec.name: reason for codec in CODECS.values() if (reason := why_not(codec))}
     asked = Storage(
         pictures=pictures,
         names=choice(pictures.names, args.count),
-        model=model,
+        model=Model(name, tokenizer),
         codecs=[key for key, codec in CODECS.items() if codec.name not in missing],
+        max_pixels=args.max_pixels or tokenizer.config.image.max_pixels,
     )
     make_folder(args.out)
     with Samples.open(args.out, asked.asked()) as samples:
@@ -57,16 +62,14 @@ def run(args: argparse.Namespace) -> int:
                 return report.status
             asked.run_large(samples)
             report.success()
-        document = Document(
-            kind="storage",
-            title=f"Storage: {pictures.titled(asked.names)}",
-            made=Provenance.now(["viq", *sys.argv[1:]], args.device),
-            tables=tuple(tables(asked, samples)),
-            figures=tuple(figures(asked, samples, args.out)),
-            notes=tuple(f"Not measured: {name} ({reason})." for name, reason in missing.items()),
+        write(
+            args,
+            "storage",
+            f"Storage: {pictures.titled(asked.names)}",
+            tables=tables(asked, samples),
+            figures=figures(asked, samples, args.out),
+            notes=[f"Not measured: {name} ({reason})." for name, reason in missing.items()],
             data={"failed": report.failed},
         )
-    document.save(args.out)
-    print_document(document, args.json)
     report.summary()
     return report.status

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viq.cli.evaluate.models import named_models
-from viq.cli.options import add_max_pixels, check_device, positive
+from viq.cli.options import check_device, positive
 from viq.errors import InputError
 
 if TYPE_CHECKING:
     from viq.evaluation.samples import Samples
     from viq.evaluation.understanding.assemble import Asked
     from viq.evaluation.understanding.probing import Probing
+    from viq.mllm import MultimodalModel
 
 QUICK, FULL = 200, 2000  # questions of a task
 DTYPES = ("float32", "bfloat16", "float16")
@@ -94,7 +95,12 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument(
         "--lm", metavar="LM", help="where their language model is now, if not where it was"
     )
-    add_max_pixels(parser)
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        metavar="N",
+        help="scale larger pictures down to N pixels (default: the least of the models' limits)",
+    )
     parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
     parser.add_argument(
         "--dtype",
@@ -118,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from viq.cli.paths import make_folder
     from viq.evaluation.provenance import Provenance
     from viq.evaluation.samples import Samples
-    from viq.evaluation.understanding.assemble import Asked, all_failures, assemble, has_scores
+    from viq.evaluation.understanding.assemble import Asked, assemble, has_scores
     from viq.evaluation.understanding.probing import Probing
     from viq.evaluation.understanding.suite import choose
 
@@ -141,13 +147,17 @@ def run(args: argparse.Namespace) -> int:
         reference=reference,
         count=args.count,
         blind=not args.no_blind,
+        max_pixels=args.max_pixels,
     )
     make_folder(args.out)
-    with Samples.open(args.out, _settings(args, asked, models)) as samples:
+    failed: dict[str, str] = {}
+    with Samples.open(args.out, _settings(args, asked)) as samples:
         with quiet():
+            if len(models) > 1:  # whatever is wrong with one comes out before hours go by
+                for name, where in models.items():
+                    _load(args, samples, name, where)
             for name, where in models.items():
-                _evaluate(args, asked, probing, samples, name, where)
-        failed = all_failures(asked, samples)
+                failed |= _evaluate(args, asked, probing, samples, name, where)
         for name, reason in failed.items():
             print(f"viq: error: {name}: {reason}", file=sys.stderr)
         if not has_scores(asked, samples):
@@ -164,23 +174,35 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _settings(
-    args: argparse.Namespace, asked: "Asked", models: dict[str, str]
-) -> dict[str, object]:
-    """What decides the answers."""
+def _settings(args: argparse.Namespace, asked: "Asked") -> dict[str, object]:
+    """What decides the answers, beside the models; of these, samples have the fingerprints."""
+    from viq.evaluation.benchmarks import BenchmarkTask
+    from viq.evaluation.understanding.captioned import identity
+
+    benchmarks = [task for task in asked.all_tasks if isinstance(task, BenchmarkTask)]
     return {
-        "models": models,
+        "models": asked.models,
         "tasks": [*(task.name for task in asked.all_tasks), *asked.probes],
-        "data": None if args.data is None else str(args.data),
-        "pictures": None if args.pictures is None else str(args.pictures),
+        "data": {task.name: dict(task.identity()) for task in benchmarks},
+        "pictures": None if args.pictures is None else identity(args.pictures),
         "count": asked.count,
         "blind": asked.blind,
         "batch": args.batch,
         "max_pixels": args.max_pixels,
-        "lm": args.lm,
         "dtype": args.dtype,
         "device": args.device,
     }
+
+
+def _load(args: argparse.Namespace, samples: "Samples", name: str, where: str) -> "MultimodalModel":
+    """A model in float32, if it is what it was."""
+    from viq.cli.language import load_language_model
+    from viq.evaluation.understanding.models import check_same, describe
+
+    # Adapters are added to the weights before these become another dtype.
+    model = load_language_model(where, lm=args.lm, dtype="float32", device=args.device)
+    check_same(samples, name, describe(model), where)
+    return model
 
 
 def _evaluate(
@@ -190,30 +212,24 @@ def _evaluate(
     samples: "Samples",
     name: str,
     where: str,
-) -> None:
-    """Asks one model everything that it has not answered yet."""
+) -> dict[str, str]:
+    """Asks one model everything that it has not answered yet; returns what could not be read."""
     import torch
     from tqdm import tqdm
 
-    from viq.cli.language import load_language_model
     from viq.cli.progress import hushed
-    from viq.evaluation.understanding.answerer import Answerer, fingerprint, fix_adapters
+    from viq.evaluation.understanding.answerer import Answerer, fix_adapters
+    from viq.evaluation.understanding.models import common_limit
     from viq.evaluation.understanding.results import blind_part, seen_part
     from viq.evaluation.understanding.runner import ask, probe
 
-    model = load_language_model(where, lm=args.lm, device=args.device)
-    found = fingerprint(model)
-    known = samples.of("models").get(name)
-    if known is None:
-        samples.add("models", {name: {"fingerprint": found}})
-    elif known["fingerprint"] != found:
-        raise InputError(
-            "this model has changed since the evaluation was begun; give another --out", where
-        )
+    failed: dict[str, str] = {}
+    model = _load(args, samples, name, where)
+    max_pixels = args.max_pixels or common_limit(samples, asked.models)
     fix_adapters(model, getattr(torch, args.dtype))
     for task in asked.all_tasks:
         for sees in (True, False) if asked.blind else (True,):
-            answerer = Answerer(model, max_pixels=args.max_pixels, sees=sees)
+            answerer = Answerer(model, max_pixels=max_pixels, sees=sees)
             part = (seen_part if sees else blind_part)(name, task.name)
             with (
                 tqdm(
@@ -226,7 +242,7 @@ def _evaluate(
                 ) as bar,
                 hushed(),
             ):
-                ask(
+                found = ask(
                     task,
                     asked.count,
                     answerer,
@@ -235,12 +251,15 @@ def _evaluate(
                     batch=args.batch,
                     progress=bar.update,
                 )
+            failed |= {f"{name}: {task.name}: {item}": why for item, why in found.items()}
     for probed in asked.probes:
-        probe(
+        found = probe(
             probing,
             probed,
             f"{[*asked.models].index(name)}-{name}",
-            partial(model.features, max_pixels=args.max_pixels),
+            partial(model.features, max_pixels=max_pixels),
             samples,
             seen_part(name, probed),
         )
+        failed |= {f"{name}: {probed}: {item}": why for item, why in found.items()}
+    return failed

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2203.10244, SimpleVQA https://arxiv.org/abs/2502.13059.
 
 from viq.evaluation.benchmarks.benchmark import Benchmark, question
 from viq.evaluation.benchmarks.rows import Row
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item
 from viq.metrics.text import anls, ocrbench_score, relaxed_accuracy, vqa_accuracy, vqa_normalized
 
 _BRIEFLY = "\nAnswer the question using a single word or phrase."
@@ -15,14 +15,13 @@ _FORMULAS = "HME100k"  # of OCRBench's sources the one of handwritten formulas
 
 
 def _document(row: Row) -> Item:
-    id = str(row.cells["questionId"])
-    return question(row, row.text("question") + _BRIEFLY, row.texts("answers"), id=id)
+    return question(row, row.text("question") + _BRIEFLY, row.texts("answers"))
 
 
 def _textvqa(row: Row) -> Item:
     # The data's OCR tokens are not told, as in newer versions of lmms-eval.
     asked = row.text("question").capitalize() + _BRIEFLY
-    return question(row, asked, row.texts("answers"), id=str(row.cells["question_id"]))
+    return question(row, asked, row.texts("answers"))
 
 
 def _ocrbench(row: Row) -> Item:
@@ -48,8 +47,8 @@ INFOVQA = Benchmark(
     repository="lmms-lab-encoder/DocVQA",
     config="InfographicVQA",
     split="validation",
-    size=2801,
     columns=("questionId", "question", "image", "answers"),
+    id="questionId",
     read=_document,
     score=lambda item, answer: anls(answer, item.answers),
     max_new_tokens=32,
@@ -60,8 +59,8 @@ TEXTVQA = Benchmark(
     metric="VQA accuracy",
     repository="lmms-lab-encoder/textvqa",
     split="validation",
-    size=5000,
     columns=("question_id", "question", "image", "answers"),
+    id="question_id",
     read=_textvqa,
     score=lambda item, answer: vqa_accuracy(answer, item.answers),
     max_new_tokens=32,
@@ -73,8 +72,8 @@ DOCVQA = Benchmark(
     repository="lmms-lab-encoder/DocVQA",
     config="DocVQA",
     split="validation",
-    size=5349,
     columns=("questionId", "question", "image", "answers"),
+    id="questionId",
     read=_document,
     score=lambda item, answer: anls(answer, item.answers),
     max_new_tokens=32,
@@ -85,7 +84,6 @@ OCRBENCH = Benchmark(
     metric="share right",
     repository="echo840/OCRBench",
     split="test",
-    size=1000,
     columns=("dataset", "question", "question_type", "answer", "image"),
     read=_ocrbench,
     score=lambda item, answer: ocrbench_score(
@@ -100,7 +98,6 @@ CHARTQA = Benchmark(
     metric="relaxed accuracy",
     repository="lmms-lab-encoder/ChartQA",
     split="test",
-    size=2500,
     columns=("type", "question", "answer", "image"),
     read=_chartqa,
     score=lambda item, answer: relaxed_accuracy(answer, item.answers[0]),
@@ -113,7 +110,6 @@ SIMPLEVQA = Benchmark(
     metric="exact match",
     repository="m-a-p/SimpleVQA",
     split="test",
-    size=2025,
     columns=("question", "answer", "image"),
     read=_simplevqa,
     score=lambda item, answer: float(vqa_normalized(answer) == vqa_normalized(item.answers[0])),

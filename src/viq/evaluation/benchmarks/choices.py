@@ -6,7 +6,7 @@ MMStar https://arxiv.org/abs/2403.20330, AI2D https://arxiv.org/abs/1603.07396.
 from viq.errors import InputError
 from viq.evaluation.benchmarks.benchmark import Benchmark, question
 from viq.evaluation.benchmarks.rows import Row
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item
 from viq.metrics.choices import ai2d_choice, mmstar_choice
 from viq.metrics.text import exact_match
 
@@ -23,7 +23,7 @@ def _mmstar(row: Row) -> Item:
     asked += "\nAnswer with the option's letter from the given choices directly"  # no full stop
     facts = {"category": row.text("category"), "l2_category": row.text("l2_category")}
     answer = row.text("answer").strip().upper()
-    return question(row, asked, [answer], id=str(row.cells["index"]), facts=facts)
+    return question(row, asked, [answer], facts=facts)
 
 
 def _ai2d(row: Row) -> Item:
@@ -42,8 +42,8 @@ MMSTAR = Benchmark(
     metric="accuracy",
     repository="Lin-Chen/MMStar",
     split="val",
-    size=1500,
     columns=("index", "question", "image", "answer", "category", "l2_category"),
+    id="index",
     read=_mmstar,
     score=lambda item, answer: float(mmstar_choice(answer) == item.answers[0]),
     max_new_tokens=128,
@@ -56,7 +56,6 @@ AI2D = Benchmark(
     metric="accuracy",
     repository="lmms-lab-encoder/ai2d",
     split="test",
-    size=3088,
     columns=("question", "options", "answer", "image"),
     read=_ai2d,
     score=lambda item, answer: exact_match(ai2d_choice(answer), item.answers[0]),

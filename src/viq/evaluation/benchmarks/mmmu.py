@@ -10,7 +10,7 @@ from viq.errors import InputError
 from viq.evaluation.benchmarks.benchmark import Benchmark
 from viq.evaluation.benchmarks.choices import lettered
 from viq.evaluation.benchmarks.rows import Row
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item
 from viq.metrics.choices import mmmu_choice, mmmu_open_score
 
 _CHOOSE = "Answer with the option's letter from the given choices directly."
@@ -85,8 +85,8 @@ MMMU = Benchmark(
     metric="accuracy",
     repository="lmms-lab-encoder/MMMU",
     split="validation",
-    size=900,
     columns=("id", "question", "options", "answer", "question_type", *_IMAGES),
+    id="id",
     read=_mmmu,
     score=_score,
     max_new_tokens=128,

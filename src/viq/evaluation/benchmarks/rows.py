@@ -119,6 +119,27 @@ class Rows:
         cells = self._table(group).slice(inside, 1).to_pylist()[0]
         return Row(cells, number, f"{file}: row {number - self._first(file)}")
 
+    @property
+    def files(self) -> list[Path]:
+        """Where the rows are, in order."""
+        return [*dict.fromkeys(file for file, _ in self._groups)]
+
+    def column(self, name: str) -> list[str]:
+        """The cells of one column as texts, of all rows.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        found: list[str] = []
+        for file in self.files:
+            try:
+                with pq.ParquetFile(file) as opened:
+                    cells = opened.read([name])[name].to_pylist()
+            except (OSError, pa.ArrowException) as error:
+                raise InputError(f"its column {name} is not readable ({error})", file) from error
+            found += map(str, cells)
+        return found
+
     def _table(self, group: int) -> Any:
         held, table = self._held  # both at once, as threads may read
         if held != group:

@@ -6,7 +6,6 @@ depend on what else is in its batch, beyond the noise of floating-point sums.
 Axes: B questions, T tokens of the longest, M choices of all questions, C tokens of the longest.
 """
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 from viq.chat import IGNORED, encode_chat, filling_id
 from viq.data.images import as_picture
 from viq.errors import InputError
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item
 from viq.mllm import MultimodalModel
 
 # Greedy, whatever the language model's own settings are.
@@ -39,15 +38,27 @@ class Question:
     Attributes:
         tensors: as the processor makes them.
         choices: tokens of each, if they are ranked.
+        too_long: why the language model cannot read it all; None: it can.
     """
 
     tensors: dict[str, Tensor]
     choices: tuple[tuple[int, ...], ...] = ()
+    too_long: str | None = None
 
     @property
     def length(self) -> int:
         """Tokens before the answer, with those of pictures."""
         return self.tensors["input_ids"].shape[1]
+
+    @property
+    def pictures(self) -> int:
+        """How many there are."""
+        return len(self.tensors.get("grid_sizes", ()))
+
+    @property
+    def picture_tokens(self) -> int:
+        """Of all pictures."""
+        return int(self.tensors["mm_token_type_ids"].sum())
 
     @property
     def same_as(self) -> Hashable:
@@ -88,7 +99,7 @@ class Answerer:
         """The inputs for an item, whose answer may have ``room`` tokens.
 
         Raises:
-            InputError: a picture cannot be read, or all is too long for the language model.
+            InputError: a picture cannot be read.
         """
         content = [dict(part) for part in item.content if self.sees or part["type"] != "image"]
         pictures = [as_picture(image, item.id) for image in item.images] if self.sees else []
@@ -97,13 +108,13 @@ class Answerer:
         question = Question(dict(inputs), choices)
         room = max(map(len, choices), default=room)
         limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
-        if limit is not None and question.length + room > limit:
-            raise InputError(
-                f"takes {question.length:,} tokens with its pictures and {room:,} for the answer,"
-                f" but the language model reads {limit:,}; give a smaller --max-pixels",
-                item.id,
-            )
-        return question
+        if limit is None or question.length + room <= limit:
+            return question
+        too_long = (
+            f"takes {question.length:,} tokens with its pictures and {room:,} for the answer, but"
+            f" the language model reads {limit:,}"
+        )
+        return replace(question, too_long=too_long)
 
     def write(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
         """The likeliest next token, again and again, up to where the model ends its turn."""
@@ -170,23 +181,11 @@ class Answerer:
         return batch
 
 
-def fingerprint(model: MultimodalModel) -> str:
-    """Tells a model from others: of its weights, its settings and what it sees with."""
-    digest = hashlib.sha256()
-    config = model.config
-    for fact in (config.sees, config.tokenizer, config.fingerprint, config.pool, config.lm):
-        digest.update(f"{fact}\n".encode())
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def fix_adapters(model: MultimodalModel, dtype: torch.dtype | None = None) -> None:
     """Adds adapters to the weights that they change, and gives the language model another dtype.
 
-    It answers faster so: 1.4 times, with SmolLM2-135M on CPU. The sums are in the weights' own
-    dtype, so they are less exact in a language model that was saved in another than float32.
+    It answers faster so: 1.4 times, with SmolLM2-135M on CPU. The sums are in the dtype that the
+    weights were loaded in: exact in float32, before they are cast.
     """
     if model.config.adapter is not None:
         model.lm.merge_adapter()

@@ -8,24 +8,28 @@ from typing import Any
 from viq.evaluation.document import Document, Figure, Table
 from viq.evaluation.provenance import Provenance
 from viq.evaluation.samples import Samples
+from viq.evaluation.task import Task
 from viq.evaluation.understanding.figures import difference_figure, example_figure, score_figure
+from viq.evaluation.understanding.models import limit_note, model_table
 from viq.evaluation.understanding.results import (
+    Chances,
     Result,
+    answered,
     blind_part,
-    failures,
     probe_result,
     result,
     seen_part,
 )
+from viq.evaluation.understanding.runner import PROBED
 from viq.evaluation.understanding.suite import OFFLINE
 from viq.evaluation.understanding.tables import (
     difference_table,
     example_table,
+    part_tables,
     pick_examples,
     reading_table,
     score_table,
 )
-from viq.evaluation.understanding.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class Asked:
         reference: the model that others are compared with.
         count: questions of a task at most.
         blind: whether they were asked without pictures, too.
+        max_pixels: to so many pictures were scaled down; None: to the models' limits.
     """
 
     tasks: Mapping[str, Sequence[Task]]
@@ -47,6 +52,7 @@ class Asked:
     reference: str
     count: int
     blind: bool
+    max_pixels: int | None = None
 
     @property
     def all_tasks(self) -> list[Task]:
@@ -56,8 +62,9 @@ class Asked:
 
 def results(asked: Asked, samples: Samples) -> list[Result]:
     """The scores of all models on all tasks and probes."""
+    known: Chances = {}
     of_tasks = [
-        result(samples, model, suite, task, blind=asked.blind)
+        result(samples, model, suite, task, count=asked.count, blind=asked.blind, known=known)
         for suite, tasks in asked.tasks.items()
         for task in tasks
         for model in asked.models
@@ -65,17 +72,6 @@ def results(asked: Asked, samples: Samples) -> list[Result]:
     return of_tasks + [
         probe_result(samples, model, name) for name in asked.probes for model in asked.models
     ]
-
-
-def all_failures(asked: Asked, samples: Samples) -> dict[str, str]:
-    """Why items could not be read, by model, task and item."""
-    return {
-        f"{model}: {task}: {name}": reason
-        for model in asked.models
-        for task in (*(task.name for task in asked.all_tasks), *asked.probes)
-        for part in (seen_part(model, task), blind_part(model, task))
-        for name, reason in failures(samples, part).items()
-    }
 
 
 def assemble(
@@ -101,6 +97,8 @@ def assemble(
     if differences.rows:
         tables.insert(0, differences)
         figures.insert(0, difference_figure(differences, asked.models, folder))
+    tables.append(model_table(samples, asked.models, asked.all_tasks))
+    tables += part_tables(scored)
     found, pictures = _details(asked, samples, folder)
     return Document(
         kind="understanding",
@@ -108,7 +106,7 @@ def assemble(
         made=made,
         tables=(*tables, *found),
         figures=(*figures, *pictures),
-        notes=(*_protocol(asked), *notes),
+        notes=(*_protocol(asked, samples), *_too_long(asked, samples), *notes),
         data=_data(asked, scored),
     )
 
@@ -131,7 +129,7 @@ def _details(asked: Asked, samples: Samples, folder: Path) -> tuple[list[Table],
     return tables, [example_figure(examples, asked.count, asked.reference, folder)]
 
 
-def _protocol(asked: Asked) -> list[str]:
+def _protocol(asked: Asked, samples: Samples) -> list[str]:
     notes = []
     if asked.tasks:
         notes.append(
@@ -148,13 +146,35 @@ def _protocol(asked: Asked) -> list[str]:
     if asked.probes:
         notes.append(
             "Probes read a label off frozen features, as the language model gets them, by a linear"
-            " map that is fitted to other pictures; they ask no language model."
+            " map that is fitted to other pictures; they ask no language model, so none is asked"
+            " without pictures either."
         )
+    if asked.max_pixels is not None:
+        notes.append(f"Pictures of more than {asked.max_pixels:,} pixels were scaled down.")
+    elif (note := limit_note(samples, asked.models)) is not None:
+        notes.append(note)
     if len(asked.models) > 1:
         notes.append(
-            f"Differences are from {asked.reference}: item by item, by the bootstrap over items;"
-            " of an average the items of each task are drawn anew."
+            f"Differences are from {asked.reference}, item by item; an average weighs tasks, and"
+            " takes their items to be independent."
         )
+    return notes
+
+
+def _too_long(asked: Asked, samples: Samples) -> list[str]:
+    """Which questions were not asked, as they would not fit."""
+    notes = []
+    for model in asked.models:
+        for task in asked.all_tasks:
+            counts = [
+                sum("too_long" in record for record in answered(samples, part).values())
+                for part in (seen_part(model, task.name), blind_part(model, task.name))
+            ]
+            if any(counts):
+                notes.append(
+                    f"{model}, {task.title}: questions too long for the language model, which score"
+                    f" 0: {counts[0]:,}; without pictures: {counts[1]:,}."
+                )
     return notes
 
 
@@ -180,4 +200,7 @@ def _data(asked: Asked, scored: Sequence[Result]) -> dict[str, Any]:
 
 def has_scores(asked: Asked, samples: Samples) -> bool:
     """Whether any item was scored."""
-    return any(one.scores for one in results(asked, samples))
+    names = [*(task.name for task in asked.all_tasks), *asked.probes]
+    parts = {seen_part(model, name) for model in asked.models for name in names}
+    probed = {note["of"] for note in samples.of(PROBED).values()}
+    return bool(parts & probed) or any(samples.of(part) for part in parts)

@@ -9,9 +9,9 @@ from viq.errors import InputError
 from viq.evaluation.document import Figure, Score, Table
 from viq.evaluation.files import whole_file
 from viq.evaluation.plots import PALE, Series, new_figure, save_figure, series
+from viq.evaluation.task import Item, Task
 from viq.evaluation.understanding.results import PERCENT, Result
 from viq.evaluation.understanding.tables import RIGHT, short
-from viq.evaluation.understanding.task import Item, Task
 from viq.image import load_image
 from viq.image.sheet import Cell, Row, sheet
 

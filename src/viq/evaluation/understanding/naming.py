@@ -9,11 +9,11 @@ import numpy as np
 
 from viq.data.synthetic.draws import several
 from viq.errors import InputError
-from viq.evaluation.understanding.captioned import ROWS, rows_of
+from viq.evaluation.task import Item
+from viq.evaluation.understanding.captioned import ROWS, held_out, name_of
 from viq.evaluation.understanding.digits import read_digits
 from viq.evaluation.understanding.pictures import Labelled
 from viq.evaluation.understanding.synthetic import Items
-from viq.evaluation.understanding.task import Item
 from viq.image import Picture
 
 SEED = 0
@@ -38,7 +38,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class RankedTask:
-    """See ``viq.evaluation.understanding.task.Task``."""
+    """See ``viq.evaluation.task.Task``."""
 
     name: str
     title: str
@@ -47,6 +47,7 @@ class RankedTask:
     metric: str = "accuracy"
     max_new_tokens: int = 0
     way: Literal["rank"] = "rank"
+    parts: tuple[str, ...] = ()
 
     def items(self, count: int | None) -> Sequence[Item]:
         """The first ``count`` items, or all."""
@@ -76,12 +77,12 @@ class RankedTask:
 
 
 def naming(folder: Path) -> RankedTask:
-    """The validation pictures of a folder, whose captions name what they show.
+    """The held-out pictures of a folder, whose captions name what they show.
 
     Raises:
         InputError: there are no such pictures, or of no kind enough with different names.
     """
-    named = [(one, _name(one)) for one in rows_of(folder, "validation", ROWS["full"][1])]
+    named = [(one, _name(one)) for one in held_out(folder, ROWS["full"][1])]
     kinds = {one.labels["kind"] for one, _ in named if "kind" in one.labels}
     taken = [
         (one, name)
@@ -106,7 +107,7 @@ def naming(folder: Path) -> RankedTask:
     if not shown:
         raise InputError(
             f"has no validation pictures to name: of a kind ({', '.join(KINDS)}) there must be"
-            f" {CHOICES} with different captions",
+            f" {CHOICES} with different captions that are no train pictures'",
             folder,
         )
     return RankedTask(
@@ -118,8 +119,8 @@ def naming(folder: Path) -> RankedTask:
 
 
 def _name(one: Labelled) -> str:
-    """What stands before the tags of a caption; nothing if that is long."""
-    name = one.labels.get("caption", "").split(";")[0].strip(" .")
+    """The name in a caption; nothing if that is long."""
+    name = name_of(one.labels.get("caption", ""))
     return name if len(name) <= LONGEST else ""
 
 

@@ -29,7 +29,7 @@ _AT_ONCE = 64  # pictures of a file
 
 
 class Pooled(NamedTuple):
-    """What became of pictures, by id."""
+    """What became of pictures, by id; those that could not be read are tried again."""
 
     features: dict[str, Tensor]
     failed: dict[str, str]  # why one could not be read
@@ -65,18 +65,19 @@ def pooled(
         for start in range(0, len(pictures), _AT_ONCE):
             some = pictures[start : start + _AT_ONCE]
             path = folder / f"{start:06d}.safetensors"
-            if not path.exists():
-                _look(some, look, path, side, pooling)
-            found = _read(path, [one.id for one in some])
-            all_of_it.features.update(found.features)
-            all_of_it.failed.update(found.failed)
+            found = _read(path, [one.id for one in some]) if path.exists() else {}
+            if missing := [one for one in some if one.id not in found]:
+                new, failed = _look(missing, look, side, pooling)
+                all_of_it.failed.update(failed)
+                if new:
+                    found |= new
+                    _write(path, found)
+            all_of_it.features.update(found)
             bar.update(len(some))
     return all_of_it
 
 
-def _look(
-    pictures: Sequence[Labelled], look: Features, path: Path, side: int, pooling: Pooling
-) -> None:
+def _look(pictures: Sequence[Labelled], look: Features, side: int, pooling: Pooling) -> Pooled:
     seen: dict[str, Image.Image] = {}
     reasons: dict[str, str] = {}
     for one in pictures:
@@ -85,9 +86,13 @@ def _look(
         except ImageError as error:
             reasons[one.id] = error.reason
     rows = [pool(one, pooling) for one in look(list(seen.values()))] if seen else []
-    metadata = {"ids": json.dumps(list(seen)), "failed": json.dumps(reasons)}
+    return Pooled(dict(zip(seen, rows, strict=True)), reasons)
+
+
+def _write(path: Path, features: dict[str, Tensor]) -> None:
     with whole_file(path) as temporary:
-        save_file({"rows": torch.stack(rows)} if rows else {}, temporary, metadata)
+        rows = torch.stack([*features.values()])
+        save_file({"rows": rows}, temporary, {"ids": json.dumps([*features])})
 
 
 def _square(one: Labelled, side: int) -> Image.Image:
@@ -117,14 +122,13 @@ def pool(features: Tensor, pooling: Pooling) -> Tensor:
     return F.adaptive_avg_pool2d(grid, 2).flatten(2).mT.flatten()
 
 
-def _read(path: Path, ids: list[str]) -> Pooled:
+def _read(path: Path, ids: list[str]) -> dict[str, Tensor]:
+    """What a file has of pictures; those that could not be read are not in it."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            found, reasons = json.loads(metadata["ids"]), json.loads(metadata["failed"])
-            rows = file.get_tensor("rows") if found else torch.empty(0)
+            found, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("is damaged; remove it to look at its pictures again", path) from error
-    if {*found, *reasons} != {*ids} or len(rows) != len(found):
+    if not {*found} <= {*ids} or len(rows) != len(found):
         raise InputError("holds features of other pictures; give another --out", path)
-    return Pooled(dict(zip(found, rows, strict=True)), reasons)
+    return dict(zip(found, rows, strict=True))

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from viq.errors import InputError
 from viq.evaluation.understanding.linear import Matrix, classify, held_out, regress
 from viq.evaluation.understanding.pictures import Labelled
-from viq.evaluation.understanding.retrieval import firsts, ranks, similarities
 
 Record = Mapping[str, Any]
 Embed = Callable[[Sequence[str]], Matrix]  # captions (B) to vectors (B, T)
@@ -93,12 +92,7 @@ class LabelProbe:
         train, test = _both_having(self.label, train, test)
         held = held_out(len(train.pictures))
         answers = _told(train.features, train.labels(self.label), test.features, held)
-        return {
-            one.id: {"score": float(answer == right), "answer": answer, "right": right}
-            for one, answer, right in zip(
-                test.pictures, answers, test.labels(self.label), strict=True
-            )
-        }
+        return _records(test, answers, self.label, lambda answer, right: float(answer == right))
 
     def chance(self, records: Mapping[str, Record]) -> float:
         """The share of the most frequent label."""
@@ -121,7 +115,7 @@ class LettersProbe:
         embed: Embed,  # noqa: ARG002
     ) -> dict[str, dict[str, Any]]:
         """See ``Probe``."""
-        texts, rights = train.labels("letters"), test.labels("letters")
+        texts = train.labels("letters")
         count = len(texts[0])
         if (found := train.features.shape[1]) != count:
             raise InputError(
@@ -132,10 +126,7 @@ class LettersProbe:
         flat, asked = train.features.reshape(-1, width), test.features.reshape(-1, width)
         letters = "".join(_told(flat, [*"".join(texts)], asked, held_out(len(texts), count)))
         answers = [letters[i : i + count] for i in range(0, len(letters), count)]
-        return {
-            one.id: {"score": _share_right(answer, right), "answer": answer, "right": right}
-            for one, answer, right in zip(test.pictures, answers, rights, strict=True)
-        }
+        return _records(test, answers, "letters", _share_right)
 
     def chance(self, records: Mapping[str, Record]) -> float:
         """The share of the most frequent letter."""
@@ -221,6 +212,15 @@ def _both_having(label: str, train: Seen, test: Seen) -> tuple[Seen, Seen]:
     return train, test
 
 
+def _records(
+    test: Seen, answers: Sequence[str], label: str, score: Callable[[str, str], float]
+) -> dict[str, dict[str, Any]]:
+    return {
+        one.id: {"score": score(answer, right), "answer": answer, "right": right}
+        for one, answer, right in zip(test.pictures, answers, test.labels(label), strict=True)
+    }
+
+
 def _told(train: Matrix, labels: Sequence[str], test: Matrix, held: NDArray[np.bool_]) -> list[str]:
     try:
         return classify(train, labels, test, held)
@@ -234,3 +234,32 @@ def _most_frequent(labels: Sequence[str]) -> float:
 
 def _share_right(answer: str, right: str) -> float:
     return sum(a == b for a, b in zip(answer, right, strict=True)) / len(right)
+
+
+def similarities(pictures: Matrix, captions: Matrix, centre: Matrix) -> Matrix:
+    """Cosines (B, B) of pictures' vectors (B, T) with captions' (B, T).
+
+    Both are seen from ``centre`` (T,), the mean of the captions that the map was fitted to: it
+    draws every picture towards that, and captions near it would be the answer to all.
+    """
+    return _unit(pictures - centre) @ _unit(captions - centre).T
+
+
+def ranks(cosines: Matrix) -> list[int]:
+    """How many columns are at least as near to a row as its own, which is on the diagonal."""
+    own = np.diagonal(cosines)[:, None]
+    return [int(count) - 1 for count in (cosines >= own).sum(1)]
+
+
+def firsts(values: Sequence[str]) -> list[int]:
+    """The places where a value is for the first time."""
+    places: dict[str, int] = {}
+    for place, value in enumerate(values):
+        places.setdefault(value, place)
+    return [*places.values()]
+
+
+def _unit(rows: Matrix) -> Matrix:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Matrix = rows / np.maximum(lengths, 1e-12)
+    return unit

@@ -84,8 +84,8 @@ class Probing:
                 return str(error)
         return None
 
-    def records(self, name: str, subject: str, look: Features) -> dict[str, dict[str, Any]]:
-        """What a probe finds of one source of features, by test picture.
+    def look(self, name: str, subject: str, look: Features) -> dict[str, str]:
+        """Makes the features that a probe needs, and says why pictures could not be read, by id.
 
         Args:
             name: of ``PROBES``.
@@ -93,45 +93,60 @@ class Probing:
                 source as long as ``folder`` is there.
             look: makes them.
 
-        Returns:
-            {place, score, answer, right} of each; {place, failed} of pictures that cannot be read,
-            to be fitted on or tested on.
-
         Raises:
-            InputError: pictures or kept features are damaged, or there are none to fit on.
+            InputError: pictures or kept features are damaged.
             ValueError: there is no such probe, or features are not of a square grid.
         """
+        about = _probe(name).pictures
+        return {
+            id: reason
+            for part in ("train", "test")
+            for id, reason in self._pooled(about, part, subject, look).failed.items()
+        }
+
+    def records(self, name: str, subject: str, look: Features) -> dict[str, dict[str, Any]]:
+        """What a probe finds of one source of features: {place, score, answer, right} by picture.
+
+        Pictures that cannot be read are not among them. Arguments as of ``look``.
+
+        Raises:
+            InputError: as of ``look``, or there are none to fit on or to test on.
+            ValueError: as of ``look``.
+        """
         probe = _probe(name)
-        train, failed = self._seen(probe.pictures, "train", subject, look)
-        test, failed_too = self._seen(probe.pictures, "test", subject, look)
+        train, test = (
+            self._seen(probe.pictures, part, subject, look) for part in ("train", "test")
+        )
         if not train.pictures or not test.pictures:
             raise InputError(f"no picture of {probe.pictures} can be read to fit on, or to test on")
         found = probe.records(train, test, self._embed)
-        found |= {id: {"failed": reason} for id, reason in {**failed, **failed_too}.items()}
         return {id: {"place": i, **record} for i, (id, record) in enumerate(found.items())}
 
-    def _seen(
-        self, name: str, part: str, subject: str, look: Features
-    ) -> tuple[Seen, Mapping[str, str]]:
+    def _pictures(self, name: str, part: str) -> list[Labelled]:
         if name not in self._drawn:
             self._drawn[name] = self.sets[name].draw(self.size)
         some: list[Labelled] = getattr(self._drawn[name], part)
-        found: Pooled = pooled(
-            some,
+        return some
+
+    def _pooled(self, name: str, part: str, subject: str, look: Features) -> Pooled:
+        return pooled(
+            self._pictures(name, part),
             look,
             self.folder / _safe(subject) / f"{name}-{part}",
             side=self.sets[name].side,
             pooling=self.sets[name].pooling,
             what=f"{subject}: {name}",
         )
-        shown = [one for one in some if one.id in found.features]
-        rows = [found.features[one.id] for one in shown]
-        features = torch.stack(rows).numpy() if rows else np.zeros(0, np.float32)
-        return Seen(shown, features), found.failed
+
+    def _seen(self, name: str, part: str, subject: str, look: Features) -> Seen:
+        found = self._pooled(name, part, subject, look).features
+        shown = [one for one in self._pictures(name, part) if one.id in found]
+        rows = [found[one.id] for one in shown]
+        return Seen(shown, torch.stack(rows).numpy() if rows else np.zeros(0, np.float32))
 
     def _embed(self, captions: Sequence[str]) -> Matrix:
-        """Vectors (B, T) of captions, each made once."""
-        new = [one for one in dict.fromkeys(captions) if one not in self._vectors]
+        """Vectors (B, T) of captions, each made once, beside others of its length."""
+        new = sorted({*captions} - {*self._vectors}, key=lambda one: (len(one), one))
         if new:
             encoder = self._encoder = self._encoder or load_sentence_encoder(self.sentence)
             with tqdm(total=len(new), unit="caption", disable=None, leave=False) as bar:

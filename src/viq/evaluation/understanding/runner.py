@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from viq.errors import InputError
 from viq.evaluation.samples import Samples
+from viq.evaluation.task import Item, Task
 from viq.evaluation.understanding.answerer import Answerer, Question
 from viq.evaluation.understanding.pooled import Features
 from viq.evaluation.understanding.probing import Probing
-from viq.evaluation.understanding.task import Item, Task
 
 WINDOW = 64  # questions
 CHOICES = 4  # as many count in a batch as a question does
@@ -48,35 +48,45 @@ def ask(
     *,
     batch: int,
     progress: Callable[[int], object],
-) -> None:
+) -> dict[str, str]:
     """Asks the first ``count`` questions of a task, or all.
+
+    A question that is too long for the language model scores 0. An item that cannot be read gets
+    no record, and is tried again the next time.
 
     Args:
         task: of which.
         count: how many.
         answerer: the model.
-        samples: get a record of each: {place, question, right, facts, answer, score}, of ranked
-            choices {choices, likelihoods}, too; of an item that cannot be read {place, failed}.
+        samples: get a record of each: {place, question, right, facts, answer, score}; with
+            pictures also {pictures, picture_tokens}, of ranked choices {choices, likelihoods}, and
+            where that is so {too_long}.
         part: of the samples.
         batch: questions at once.
         progress: is told how many more questions are finished.
+
+    Returns:
+        Why items could not be read, by their names.
     """
     items = task.items(count)
-    done = samples.of(part)
+    done = {record["place"] for record in samples.of(part).values()}
+    failed: dict[str, str] = {}
     for start in range(0, len(items), WINDOW):
-        end = min(start + WINDOW, len(items))
-        if end <= len(done):  # windows are finished in order
-            progress(end - start)
-            continue
-        before = max(0, len(done) - start)
-        progress(before)
-        _ask_window(task, items, range(start, end), answerer, samples, part, batch, progress)
+        places = range(start, min(start + WINDOW, len(items)))
+        finished = len(done.intersection(places))
+        progress(finished)
+        if finished < len(places):
+            failed |= _ask_window(task, items, places, answerer, samples, part, batch, progress)
+    return failed
 
 
 def probe(
     probing: Probing, name: str, subject: str, look: Features, samples: Samples, part: str
-) -> None:
+) -> dict[str, str]:
     """Keeps the records of a probe, unless they are there.
+
+    Pictures that cannot be read are tried again the next time. If there are fewer of them then, all
+    is fitted anew, and the records go to a part of their own.
 
     Args:
         probing: runs it.
@@ -84,14 +94,20 @@ def probe(
         subject: the name under which features are kept.
         look: makes features.
         samples: get the records, and ``PROBED`` a note that all of them are there.
-        part: of the samples.
+        part: of the samples, if all pictures can be read.
+
+    Returns:
+        Why pictures could not be read, by their names.
     """
     if part in samples.of(PROBED):
-        return
-    records = probing.records(name, subject, look)
-    done = samples.of(part)
-    samples.add(part, {id: record for id, record in records.items() if id not in done})
-    samples.add(PROBED, {part: {}})
+        return {}
+    failed = probing.look(name, subject, look)
+    actual = f"{part}.without-{len(failed)}" if failed else part
+    if actual not in samples.of(PROBED):
+        records, done = probing.records(name, subject, look), samples.of(actual)
+        samples.add(actual, {id: record for id, record in records.items() if id not in done})
+        samples.add(PROBED, {actual: {"of": part, "failed": len(failed)}})
+    return failed
 
 
 def _ask_window(
@@ -103,20 +119,25 @@ def _ask_window(
     part: str,
     batch: int,
     progress: Callable[[int], object],
-) -> None:
+) -> dict[str, str]:
     done = samples.of(part)
     readable: list[Asked] = []
+    failed: dict[str, str] = {}
     for place in places:
         name = f"item {place}"
         try:
             item = items[place]
             name = item.id
-            question = answerer.read(item, task.max_new_tokens)
-            readable.append(Asked(place, item, question))
+            asked = Asked(place, item, answerer.read(item, task.max_new_tokens))
         except InputError as error:
-            if name not in done:
-                samples.add(part, {name: {"place": place, "failed": error.reason}})
-                progress(1)
+            failed[name] = error.reason
+            progress(1)
+            continue
+        if asked.question.too_long is None:
+            readable.append(asked)
+        elif name not in done:
+            samples.add(part, {name: _too_long(task, asked)})
+            progress(1)
     for some in _batches(readable, batch):
         if all(asked.item.id in done for asked in some):
             continue
@@ -128,6 +149,7 @@ def _ask_window(
         }
         samples.add(part, records)
         progress(len(records))
+    return failed
 
 
 def _batches(readable: Sequence[Asked], size: int) -> Iterator[list[Asked]]:
@@ -162,21 +184,37 @@ def _answers(task: Task, answerer: Answerer, questions: Sequence[Question]) -> l
 
 
 def _record(task: Task, asked: Asked, answer: Any) -> Record:
-    item = asked.item
+    record, item, text = _begun(asked), asked.item, answer
+    if task.way == "rank":
+        record["likelihoods"] = answer
+        text = item.choices[max(range(len(answer)), key=answer.__getitem__)]
+    return record | {"answer": text, "score": task.score(item, text)} | _measures(task, item, text)
+
+
+def _too_long(task: Task, asked: Asked) -> Record:
+    """Of a question that is not asked: no answer, which is not right."""
+    record = _begun(asked) | {"too_long": asked.question.too_long, "answer": "", "score": 0.0}
+    return record | _measures(task, asked.item, "")
+
+
+def _begun(asked: Asked) -> dict[str, Any]:
+    """What is known before there is an answer."""
+    item, question = asked.item, asked.question
     record: dict[str, Any] = {
         "place": asked.place,
         "question": question_text(item),
         "right": list(item.answers),
         "facts": dict(item.facts),
     }
-    text = answer
-    if task.way == "rank":
-        record |= {"choices": list(item.choices), "likelihoods": answer}
-        text = item.choices[max(range(len(answer)), key=answer.__getitem__)]
-    record |= {"answer": text, "score": task.score(item, text)}
-    if isinstance(task, Measured):
-        record["measures"] = dict(task.measures(item, text))
+    if item.choices:
+        record["choices"] = list(item.choices)
+    if question.pictures:
+        record |= {"pictures": question.pictures, "picture_tokens": question.picture_tokens}
     return record
+
+
+def _measures(task: Task, item: Item, text: str) -> dict[str, Any]:
+    return {"measures": dict(task.measures(item, text))} if isinstance(task, Measured) else {}
 
 
 def question_text(item: Item) -> str:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from viq.errors import InputError
 from viq.evaluation.benchmarks import BENCHMARKS, load_benchmark
+from viq.evaluation.task import Task
+from viq.evaluation.understanding.captioned import repeated
 from viq.evaluation.understanding.naming import digits, naming
 from viq.evaluation.understanding.probes import PROBES
 from viq.evaluation.understanding.synthetic import SYNTHETIC
-from viq.evaluation.understanding.task import Task
 
 OFFLINE, BENCHMARK, PROBE = "offline", "benchmarks", "probes"  # suites
+NAMING = "naming"
 _DRAWN: Mapping[str, Task] = {task.name: task for task in SYNTHETIC}
 NAMES: Mapping[str, tuple[str, ...]] = {
-    OFFLINE: (*_DRAWN, "digits", "naming"),
+    OFFLINE: (*_DRAWN, "digits", NAMING),
     BENCHMARK: tuple(BENCHMARKS),
     PROBE: tuple(PROBES),
 }
@@ -28,6 +30,12 @@ class Chosen:
     tasks: dict[str, list[Task]] = field(default_factory=dict)
     probes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def captioned(self) -> bool:
+        """Whether anything is about captioned pictures."""
+        named = any(task.name == NAMING for tasks in self.tasks.values() for task in tasks)
+        return named or any(PROBES[name].pictures == "captioned" for name in self.probes)
 
 
 def choose(
@@ -74,7 +82,23 @@ def choose(
                 chosen.notes.append(f"Left out is {name}: {error.reason}.")
         if suite in wanted and not found:
             raise InputError(f"nothing of it can be had. {' '.join(chosen.notes)}", suite)
+    if pictures is not None and chosen.captioned:
+        chosen.notes.append(_held_out(pictures))
     return chosen
+
+
+def _held_out(pictures: Path) -> str:
+    """What of the captioned pictures is left out as it is not held out."""
+    count, all = repeated(pictures)
+    if not any(pictures.glob("train*.parquet")):
+        return (
+            f"Captioned pictures: whether their {all:,} concepts are held out could not be checked,"
+            " as there are no train*.parquet beside them."
+        )
+    return (
+        f"Captioned pictures: {count:,} of {all:,} validation pictures are left out, as the name in"
+        " their caption is a train picture's, too."
+    )
 
 
 def _check(probe: str, missing: Callable[[str], str | None]) -> None:
@@ -87,7 +111,7 @@ def _load(name: str, data: Path | None, pictures: Path | None) -> Task:
         return _DRAWN[name]
     if name == "digits":
         return digits()
-    if name == "naming":
+    if name == NAMING:
         if pictures is None:
             raise InputError("it needs --pictures, a folder of captioned ones", name)
         return naming(pictures)

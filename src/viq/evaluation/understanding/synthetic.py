@@ -4,7 +4,6 @@ Item i of a task is the same everywhere. Fonts, words, styles and wordings are t
 validation split, which no training has.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,19 +19,18 @@ from viq.data.synthetic.fonts import find_fonts
 from viq.data.synthetic.kit import Family, Kit, Scene, Turn
 from viq.data.synthetic.wear import worn
 from viq.data.synthetic.words import Words
-from viq.evaluation.understanding.task import Item
+from viq.evaluation.task import Item, best_constant
 from viq.metrics.text import anls, character_error, exact_match, relaxed_accuracy
 
 SEED = 0
 SIZE = 2000  # items of a task, where no count is asked for
 WORD_SIZE = 24  # pixels, of the font
 LONGEST = 40  # characters of an answer, but for those of texts that are read
-CANDIDATES = 50  # constant answers that are tried: the most frequent right ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticTask:
-    """See ``viq.evaluation.understanding.task.Task``.
+    """See ``viq.evaluation.task.Task``.
 
     Attributes:
         draw: makes a picture and questions with their answers.
@@ -50,6 +48,7 @@ class SyntheticTask:
     reads: bool = False
     max_new_tokens: int = 32
     way: Literal["write"] = "write"
+    parts: tuple[str, ...] = ()
 
     def items(self, count: int | None) -> Sequence[Item]:
         """The first ``count`` items; each is drawn when it is asked for."""
@@ -107,21 +106,6 @@ class Items(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return map(self._make, range(self._length))
-
-
-def best_constant(score: Callable[[Item, str], float], items: Sequence[Item]) -> float:
-    """The mean score of that answer, of the most frequent right ones, which has the highest.
-
-    Raises:
-        ValueError: there are no items.
-    """
-    if not items:
-        raise ValueError("there are no items, so no answer is the best.")
-    frequent = Counter(answer for item in items for answer in item.answers)
-    return max(
-        sum(score(item, answer) for item in items) / len(items)
-        for answer, _ in frequent.most_common(CANDIDATES)
-    )
 
 
 @cache

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from viq.codes import Codes
-from viq.evaluation.document import Score
-from viq.evaluation.stability import (
+from viq.evaluation.codes.stability import (
     change_names,
     compared,
     in_dtypes,
@@ -15,6 +14,7 @@ from viq.evaluation.stability import (
     stability_table,
     variants,
 )
+from viq.evaluation.document import Score
 from viq.metrics.quality import psnr
 
 

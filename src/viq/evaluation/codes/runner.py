@@ -1,6 +1,5 @@
 """The evaluation of codes as a whole: what is asked, what is done of it, and what was found."""
 
-import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,21 +12,20 @@ from PIL import Image
 
 from viq.codes import Codes
 from viq.errors import InputError
-from viq.evaluation import neighbours
-from viq.evaluation.codes import Usage, curve_figure, dependence_figure, usage_tables
-from viq.evaluation.document import Figure, Table
-from viq.evaluation.equality import PICTURES, Setup, compare, equality_table, ways
-from viq.evaluation.pictures import Pictures, listing
-from viq.evaluation.samples import Samples
-from viq.evaluation.stability import (
+from viq.evaluation.codes import neighbours
+from viq.evaluation.codes.equality import PICTURES, Setup, compare, equality_table, ways
+from viq.evaluation.codes.stability import (
     in_dtypes,
     stability_figure,
     stability_record,
     stability_table,
 )
+from viq.evaluation.codes.usage import Usage, curve_figure, dependence_figure, usage_tables
+from viq.evaluation.coding import codes_of, encode, scaled, to_record, why_no_decoder
+from viq.evaluation.document import Figure, Table
+from viq.evaluation.pictures import Pictures, choice, listing
+from viq.evaluation.samples import Samples
 from viq.evaluation.subjects import Model
-from viq.evaluation.timing import why_no_decoder
-from viq.image import scaled_size
 from viq.store import CodeDataset
 from viq.tokenizer import Tokenizer
 
@@ -43,7 +41,7 @@ class CodeEvaluation:
         where: what ``viq.load`` takes for each.
         pictures: the data.
         names: which of them.
-        stability: on how many of these stability is measured, the first ones.
+        stability: on how many of these stability is measured, spread over them.
         max_pixels: larger pictures are scaled down; each model's own limit by default.
         device: where models run.
     """
@@ -56,6 +54,11 @@ class CodeEvaluation:
     max_pixels: int | None
     device: str
     _notes: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """The pictures of which stability is measured."""
+        return choice(self.names, self.stability)
 
     def asked(self) -> dict[str, Any]:
         """All that decides the samples, for ``Samples.open``."""
@@ -89,13 +92,13 @@ class CodeEvaluation:
     def usages(self, samples: Samples) -> dict[str, Usage]:
         """What codes of the pictures use, by model."""
         found = {}
-        for name, tokenizer in self.models.items():
+        for name in self.models:
             records = samples.of(f"codes={name}")
             usage: Usage | None = None
             for picture in self.names:
                 if (record := records.get(picture)) is None:
                     continue
-                codes = codes_of(record, tokenizer)
+                codes = codes_of(record)
                 usage = usage or Usage(codes.levels, codes.code_heads)
                 usage.add(codes.values.astype(np.int64), codes.grid_size)
             if usage is not None:
@@ -105,7 +108,7 @@ class CodeEvaluation:
     def tables(self, samples: Samples) -> list[Table]:
         """Stability and equality."""
         records = {
-            name: [r for p in self.names if (r := samples.of(f"stability={name}").get(p))]
+            name: [r for p in self.changed if (r := samples.of(f"stability={name}").get(p))]
             for name in self.models
         }
         patch_size = next(iter(self.models.values())).config.image.patch_size
@@ -132,22 +135,23 @@ class CodeEvaluation:
         """A model's codes of the first picture that could be read."""
         records = samples.of(f"codes={name}")
         picture = next((picture for picture in self.names if picture in records), None)
-        return None if picture is None else codes_of(records[picture], self.models[name])
+        return None if picture is None else codes_of(records[picture])
 
     def _pictures(self, samples: Samples, name: str, tokenizer: Tokenizer) -> Iterator[Step]:
         decodes = why_no_decoder(tokenizer) is None
         others, notes = in_dtypes(self.where[name], self.device)
         self._notes += notes
-        for place, picture in enumerate(self.names):
-            todo = [f"codes={name}"] + [f"stability={name}"] * (place < self.stability)
+        changed = self.changed
+        for picture in self.names:
+            todo = [f"codes={name}"] + [f"stability={name}"] * (picture in changed)
             todo = [part for part in todo if picture not in samples.of(part)]
             errors = []
             try:
                 if todo:
                     image = self._scaled(self.pictures.read(picture).image, tokenizer)
                 if f"codes={name}" in todo:
-                    codes = tokenizer.encode(self._prepared(image, tokenizer))
-                    samples.add(f"codes={name}", {picture: record_of(codes)})
+                    codes = encode(tokenizer, image, picture)
+                    samples.add(f"codes={name}", {picture: to_record(codes)})
                 if f"stability={name}" in todo:
                     record = stability_record(tokenizer, others, image, picture, decodes=decodes)
                     samples.add(f"stability={name}", {picture: record})
@@ -163,29 +167,22 @@ class CodeEvaluation:
                 continue
             if way.name not in samples.of(part):
                 setup = setup or Setup(
-                    self.where[name], tokenizer, self._first_images(samples, name), self.device
+                    self.where[name], tokenizer, self._some_images(samples, name), self.device
                 )
                 if setup.images:
                     samples.add(part, {way.name: compare(*way.encode(setup))})
             yield f"{name}: {way.name}", []
 
-    def _first_images(self, samples: Samples, name: str) -> list[Image.Image]:
+    def _some_images(self, samples: Samples, name: str) -> list[Image.Image]:
         there = samples.of(f"codes={name}")
-        names = islice((picture for picture in self.names if picture in there), PICTURES)
+        names = choice([picture for picture in self.names if picture in there], PICTURES)
         tokenizer = self.models[name]
         return [self._scaled(self.pictures.read(one).image, tokenizer) for one in names]
 
     def _scaled(self, image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
         """The picture as it is encoded, and then changed."""
         most = self.max_pixels or tokenizer.config.image.max_pixels
-        height, width = scaled_size((image.height, image.width), most)
-        if (width, height) == image.size:
-            return image
-        return image.resize((width, height), Image.Resampling.LANCZOS)
-
-    def _prepared(self, image: Image.Image, tokenizer: Tokenizer) -> Any:
-        most = max(self.max_pixels or 0, tokenizer.config.image.max_pixels)
-        return tokenizer.prepare(image, max_pixels=most)
+        return scaled(image, most)
 
 
 def dataset_usage(dataset: CodeDataset, count: int | None, update: Callable[[], object]) -> Usage:
@@ -275,29 +272,3 @@ def identity(name: str, tokenizer: Tokenizer) -> dict[str, Any]:
         "fingerprint": tokenizer.fingerprint,
         "decoder": Model(name, tokenizer).identity()["decoder"] if decodes else None,
     }
-
-
-def record_of(codes: Codes) -> dict[str, Any]:
-    """A picture's codes as JSON."""
-    data = codes.values.astype(codes.values.dtype.newbyteorder("<")).tobytes()
-    return {"grid": list(codes.grid_size), "codes": base64.b64encode(data).decode()}
-
-
-def codes_of(record: Mapping[str, Any], tokenizer: Tokenizer) -> Codes:
-    """What ``record_of`` kept, as codes of a picture of whole patches."""
-    head, image = tokenizer.config.network.head, tokenizer.config.image
-    levels = head.quantizer.code_levels
-    assert levels is not None
-    kind = np.dtype("<u2" if int(np.prod(levels)) <= 2**16 else "<u4")
-    values = np.frombuffer(base64.b64decode(record["codes"]), kind)
-    height, width = record["grid"]
-    size = (height * image.patch_size, width * image.patch_size)
-    return Codes(
-        values=values.reshape(-1, head.code_heads).astype(kind.newbyteorder("=")),
-        grid_size=(height, width),
-        original_size=size,
-        encoded_size=size,
-        levels=levels,
-        fingerprint=tokenizer.fingerprint,
-        patch_size=image.patch_size,
-    )

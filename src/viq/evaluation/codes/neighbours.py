@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from viq.codes import Codes
-from viq.evaluation.codes import digits_of
+from viq.evaluation.codes.usage import digits_of
 from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.files import whole_file
 from viq.image.sheet import Cell as Shown

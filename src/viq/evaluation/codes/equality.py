@@ -20,7 +20,7 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from viq.codes import Codes
-from viq.evaluation.codes import digits_of
+from viq.evaluation.codes.usage import digits_of
 from viq.evaluation.document import Cell, Column, Table
 from viq.image import Prepared
 from viq.model.attention import attention_backend, has_varlen
@@ -30,10 +30,10 @@ PICTURES = 8  # that are encoded in each way
 THREADS = (1, 2, 3)
 
 NOTE = (
-    "The first {pictures} pictures, encoded in each of these ways and compared, code by code, with"
-    " what they get one by one in this process; ways in bfloat16 with what they get one by one in"
-    " bfloat16. In float32 on a CPU codes are made to be equal; nothing promises it of bfloat16, of"
-    " other kernels or of other devices."
+    "{pictures} pictures, spread over all, encoded in each of these ways and compared, code by"
+    " code, with what they get one by one in this process; ways in bfloat16 with what they get one"
+    " by one in bfloat16. In float32 on a CPU codes are made to be equal; nothing promises it of"
+    " bfloat16, of other kernels or of other devices."
 )
 
 

@@ -5,20 +5,31 @@ import math
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from viq.errors import ModelError
+from viq.evaluation.coding import digest
+from viq.external.features import load_features, pooled_features
+from viq.external.fidelity import load_fidelity
+from viq.external.ocr import load_ocr
+from viq.external.perceptual import HED, load_dists, load_perceptual
 from viq.image import to_pixels
+from viq.metrics.frechet import frechet_distance
 from viq.metrics.quality import MS_SSIM_SIDE, ms_ssim, psnr, ssim
 from viq.metrics.text import character_error
 
 EFFICIENTNET, INCEPTION = "efficientnet-lite0", "inception"  # keys of sets
 LEAST_TEXT = 8  # characters that a reader must find, or a speck on a photograph would count
 LOSSLESS_DB = 100.0  # what counts as the PSNR of a picture that came back without any loss
+
+Where = Literal["256", "all", "no"]  # the hed distance is measured
+Loaded = TypeVar("Loaded")
 
 
 class Distance(Protocol):
@@ -86,13 +97,9 @@ class Measures:
         self, original: Image.Image, image: Image.Image, *, native: bool
     ) -> dict[str, Any]:
         """How close a picture comes to its original."""
-        first, second = np.asarray(original), np.asarray(image)
-        ratio = psnr(first, second)
-        large = min(first.shape[:2]) >= MS_SSIM_SIDE
-        found: dict[str, Any] = {
-            "psnr": None if math.isinf(ratio) else ratio,  # JSON has no infinity
-            "ssim": ssim(first, second),
-            "ms_ssim": ms_ssim(first, second) if large else None,
+        large = min(original.size) >= MS_SSIM_SIDE
+        found: dict[str, Any] = plain_closeness(original, image) | {
+            "ms_ssim": ms_ssim(np.asarray(original), np.asarray(image)) if large else None
         }
         distances = {
             key: distance
@@ -110,6 +117,78 @@ class Measures:
             key: base64.b64encode(one.features(image)[0].numpy().astype("<f4").tobytes()).decode()
             for key, one in self.sets.items()
         }
+
+
+def load_measures(
+    *,
+    lpips: str | None = None,
+    dists: str | None = None,
+    hed: Where = "256",
+    inception: str | None = None,
+    ocr: bool = True,
+    device: str = "cpu",
+) -> tuple[Measures, list[str]]:
+    """The measures that can be had here, and notes on those that cannot.
+
+    Args:
+        lpips: the folder of its weights; without, it is not measured.
+        dists: likewise.
+        hed: where the distance on the edge network is measured.
+        inception: the file of its weights; by default that in torch hub's cache.
+        ocr: whether to read the text in pictures.
+        device: of the networks.
+
+    Raises:
+        ModelError: weights that are named are not there.
+    """
+    notes: list[str] = []
+
+    def optional(what: str, load: Callable[[], Loaded]) -> Loaded | None:
+        try:
+            return load()
+        except ModelError as error:
+            notes.append(f"Not measured: {what} ({error}).")
+            return None
+
+    distances: dict[str, Distance] = {}
+    names = {}
+    for key, folder, load in (("lpips", lpips, load_perceptual), ("dists", dists, load_dists)):
+        if folder is not None:
+            distances[key] = network = load(folder).to(device)
+            names[key] = f"{Path(folder).resolve().name}, {digest([network])}"
+    if hed != "no" and (edges := optional("hed distance", lambda: load_perceptual(HED))):
+        distances[HED], names[HED] = edges.to(device), HED
+        notes.append(
+            "The hed distance is LPIPS's without its heads, on a VGG16 that was tuned to find"
+            " edges: it is not LPIPS."
+            + (" It is measured at 256 × 256 only (--hed all: everywhere)." * (hed == "256"))
+        )
+    sets = {}
+    if features := optional("Fréchet distance", lambda: load_features(EFFICIENTNET)):
+        pooling = features.to(device)
+        sets[EFFICIENTNET] = SetDistance(
+            lambda image: pooled_features(pooling, [to_pixels(image).to(device)]),
+            frechet_distance,
+        )
+    if fidelity := optional("rFID", lambda: load_fidelity(inception, device)):
+        sets[INCEPTION] = SetDistance(lambda image: fidelity.features([image]), fidelity.distance)
+    reader = optional("OCR character error", load_ocr) if ocr else None
+    measures = Measures(
+        distances=distances,
+        distance_names=names,
+        only_square=[HED] if hed == "256" else [],
+        sets=sets,
+        read=None if reader is None else lambda image: "\n".join(reader([image])[0]),
+        device=device,
+    )
+    return measures, notes
+
+
+def plain_closeness(original: Image.Image, image: Image.Image) -> dict[str, float | None]:
+    """PSNR, None where it is infinite, for JSON has no infinity; and SSIM."""
+    first, second = np.asarray(original), np.asarray(image)
+    ratio = psnr(first, second)
+    return {"psnr": None if math.isinf(ratio) else ratio, "ssim": ssim(first, second)}
 
 
 def letters(text: str) -> str:

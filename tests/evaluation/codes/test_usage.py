@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import mutual_info_score
 
-from viq.evaluation.codes import (
+from viq.evaluation.codes.usage import (
     Usage,
     curve_figure,
     dependence_figure,

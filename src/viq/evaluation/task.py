@@ -1,10 +1,13 @@
 """What a task is: items with pictures, a question and right answers, and how an answer counts."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from viq.image import Picture
+
+CANDIDATES = 50  # constant answers that are tried: the most frequent right ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,10 @@ class Task(Protocol):
     def max_new_tokens(self) -> int:
         """Of a written answer."""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The items' facts that the score is broken down by."""
+
     def items(self, count: int | None) -> Sequence[Item]:
         """The first ``count`` items, or all; pictures may be read when an item is."""
 
@@ -60,3 +67,18 @@ class Task(Protocol):
 
     def chance(self, items: Sequence[Item]) -> float:
         """The score in [0, 1] of an answer that knows neither picture nor question."""
+
+
+def best_constant(score: Callable[[Item, str], float], items: Sequence[Item]) -> float:
+    """The mean score of that answer, of the most frequent right ones, which has the highest.
+
+    Raises:
+        ValueError: there are no items.
+    """
+    if not items:
+        raise ValueError("there are no items, so no answer is the best.")
+    frequent = Counter(answer for item in items for answer in item.answers)
+    return max(
+        sum(score(item, answer) for item in items) / len(items)
+        for answer, _ in frequent.most_common(CANDIDATES)
+    )

@@ -7,8 +7,8 @@ from typing import Any
 from viq.errors import ImageError
 from viq.evaluation.document import Figure
 from viq.evaluation.files import whole_file
-from viq.evaluation.reconstruction import TITLES, Reconstruction, part_of, pixels_of
-from viq.evaluation.reconstruction_tables import records_of, values_of
+from viq.evaluation.reconstruction.runner import TITLES, Reconstruction, part_of, pixels_of
+from viq.evaluation.reconstruction.tables import records_of, values_of
 from viq.evaluation.samples import Samples
 from viq.evaluation.subjects import Model, Request
 from viq.image.sheet import Cell, Row, sheet, shrink

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from viq.codes import Codes
-from viq.evaluation.equality import Setup, compare, equality_table, ways
+from viq.evaluation.codes.equality import Setup, compare, equality_table, ways
 
 SLOW = "in another process"  # which the test of the command has
 
@@ -59,6 +59,6 @@ def test_what_cannot_be_run_is_an_empty_row_and_a_note():
     assert table.rows[0] == ("m", "once more", 200, 1, 0.5, 2)
     assert len(table.rows) == len(ways("cpu"))
     assert all(row[2:] == (None,) * 4 for row in table.rows[1:])
-    assert "The first 3 pictures" in table.note
+    assert "3 pictures, spread over all" in table.note
     if not torch.cuda.is_available():
         assert "Not run: on a GPU against a CPU: no GPU." in notes

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from viq.codes import Codes
-from viq.evaluation import neighbours
-from viq.evaluation.codes import digits_of
-from viq.evaluation.neighbours import Key
+from viq.evaluation.codes import neighbours
+from viq.evaluation.codes.neighbours import Key
+from viq.evaluation.codes.usage import digits_of
 
 LEVELS = (8, 8, 8, 5, 5, 5)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from viq.codes import Codes
-from viq.evaluation.codes import digits_of
+from viq.evaluation.codes.usage import digits_of
 from viq.evaluation.document import Cell, Column, Figure, Score, Table
 from viq.evaluation.plots import new_figure, save_figure, series
 from viq.evaluation.scores import mean_score

@@ -5,22 +5,19 @@ first, and what is then there is the original. "256": the shorter side scaled to
 the central square, as the field evaluates on ImageNet.
 """
 
-import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from viq.errors import ImageError, InputError
-from viq.evaluation.measures import Measures
+from viq.evaluation.coding import scaled, to_record
 from viq.evaluation.pictures import Pictures
+from viq.evaluation.reconstruction.measures import Measures
 from viq.evaluation.samples import Samples
 from viq.evaluation.subjects import Codec, Model, Rebuilt, Request, Subject
-from viq.image import scaled_size
 
 Protocol = Literal["native", "256"]
 PROTOCOLS: tuple[Protocol, ...] = ("native", "256")
@@ -102,10 +99,7 @@ class Reconstruction:
         """The picture that a protocol calls the original."""
         if protocol == "256":
             return square(image)
-        height, width = scaled_size((image.height, image.width), self.max_pixels)
-        if (width, height) == image.size:
-            return image
-        return image.resize((width, height), Image.Resampling.LANCZOS)
+        return scaled(image, self.max_pixels)
 
     def budget(self, samples: Samples, protocol: Protocol, name: str) -> int | None:
         """The bytes that the first model took for a picture; None where it has none."""
@@ -167,27 +161,11 @@ def record_of(original: Image.Image, rebuilt: Rebuilt) -> dict[str, Any]:
         "size": [original.height, original.width],
         "bytes": rebuilt.num_bytes,
     }
-    if (codes := rebuilt.codes) is not None:
-        values = codes.values.astype(_stored_type(codes.codebook_size))
-        record |= {
-            "codebook_size": codes.codebook_size,
-            "code_heads": codes.code_heads,
-            "codes": base64.b64encode(values.tobytes()).decode(),
-        }
+    if rebuilt.codes is not None:
+        record |= to_record(rebuilt.codes)
     return record
-
-
-def codes_of(record: Mapping[str, Any]) -> NDArray[np.int64]:
-    """The codes (N, Q) that a record holds."""
-    data = base64.b64decode(record["codes"])
-    values = np.frombuffer(data, _stored_type(record["codebook_size"]))
-    return values.reshape(-1, record["code_heads"]).astype(np.int64)
 
 
 def pixels_of(record: Mapping[str, Any]) -> int:
     """How many pixels a record's picture has."""
     return math.prod(record["size"])
-
-
-def _stored_type(codebook_size: int) -> str:
-    return "<u2" if codebook_size <= 2**16 else "<u4"

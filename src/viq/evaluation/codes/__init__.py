@@ -1,0 +1,1 @@
+"""How codes use their codebook, how stable they are, and what neighbours decode to."""

@@ -1,0 +1,1 @@
+"""What comes back of pictures through tokenizers, codecs and others, and at what rate."""
