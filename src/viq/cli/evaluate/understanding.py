@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viq.cli.evaluate.models import named_models
+from viq.cli.evaluate.output import DTYPES, add_device, add_out, print_document
 from viq.cli.options import check_device, positive
 from viq.errors import InputError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from viq.mllm import MultimodalModel
 
 QUICK, FULL = 200, 2000  # questions of a task
-DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_TASKS = ("offline", "probes")
 
 
@@ -101,23 +101,19 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="N",
         help="scale larger pictures down to N pixels (default: the least of the models' limits)",
     )
-    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
+    add_device(parser)
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         default="bfloat16",
         help="of the language model's weights (default: bfloat16); codes are always of float32",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_out(parser)
     parser.set_defaults(run=run, count=QUICK)
 
 
 def run(args: argparse.Namespace) -> int:
     """Asks all models, and writes what came of it."""
-    from viq.cli.evaluate.output import print_document
     from viq.cli.language import check_installed, quiet
 
     check_installed("this evaluation")
