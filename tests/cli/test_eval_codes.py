@@ -41,6 +41,11 @@ def code_data(tiny_tokenizer, photos, tmp_path):
     return tmp_path / "codes"
 
 
+def stability_of(out):
+    (file,) = (out / "samples").glob("stability=*.jsonl")
+    return file.read_text().splitlines()
+
+
 def test_a_stopped_evaluation_goes_on_and_gives_the_same_numbers(
     viq_command, tiny_tokenizer_folder, photos, tmp_path
 ):
@@ -54,8 +59,10 @@ def test_a_stopped_evaluation_goes_on_and_gives_the_same_numbers(
     whole = Document.load(out)
     assert [table.title for table in whole.tables] == TITLES
     assert all(row[0] == "tiny" for table in whole.tables for row in table.rows)
-    assert whole.notes[0] == "photos, 4 pictures; stability is measured on 3 of them."
-    assert whole.notes[-1] == "Left out, for they could not be read: 1 (bad.png)."
+    assert whole.notes[0] == (
+        f"photos, 3 of 4 pictures; stability is measured on {len(stability_of(out))} of them."
+        " Left out, for they could not be read: 1 of 4 (bad.png)."
+    )
     stability, equality = whole.tables[3:5]
     assert {row[2] for row in stability.rows} == {2, 3}  # one is too small to be shifted
     assert [row[3] for row in equality.rows[:9]] == [0] * 9
@@ -105,6 +112,8 @@ def test_usage_of_a_code_data_set_is_that_of_its_pictures(
     assert of_codes.tables[:3] == usage_tables({name: usage})
 
     few = viq_command("eval", "codes", "--data", code_data, "--count", 2, "--out", tmp_path / "d")
+    many = ("--count", 10**23, "--out", tmp_path / "e")
+    assert viq_command("eval", "codes", "--data", code_data, *many).status == 0
     assert few.status == 0
     assert "Of 2 pictures, 32 patches." in Document.load(tmp_path / "d").tables[0].note
 
@@ -119,6 +128,11 @@ def test_what_cannot_be_is_said(viq_command, tiny_tokenizer_folder, photos, code
     assert "these codes were made by tokenizer" in fails("--data", code_data, "--model", "nano")
     whole = fails("--data", code_data, "--split", "train")
     assert "a code data set is read whole; leave --split out" in whole
+    (photos / "in").mkdir()
+    model = ("--data", photos, "--model", "nano")
+    inside = viq_command("eval", "codes", *model, "--out", photos / "in").err[-1]
+    assert f"--out {photos / 'in'}: is in {photos}, which is read" in inside
+    (photos / "in").rmdir()
     assert "no such file" in fails("--data", tmp_path / "none", "--model", "nano")
     assert "--device nowhere" in fails("--data", photos, "--model", "nano", "--device", "nowhere")
     quantizer = QuantizerConfig(levels=None, bottleneck=16, limit="l_inf")

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -33,6 +34,7 @@ def test_a_folder_of_tables_and_plots_is_written_and_what_is_there_is_kept(
         (["--model", "nano", "--model", "nano"], "nano: is evaluated twice; give each another"),
         (["--model", "=nano"], "--model =nano: is neither MODEL nor NAME=MODEL"),
         (["--model", "nano", "--sizes", "0"], "argument --sizes: 0 is not 1 or more"),
+        (["--model", "nano", "--sizes", "64", "100000000"], "100000000 pixels are more than"),
         (["--model", "nano", "--dtypes", "int8"], "invalid choice: 'int8'"),
         (["--model", "nano", "--device", "nowhere"], "--device nowhere"),
         ([], "the following arguments are required: --model"),
@@ -61,3 +63,41 @@ def test_what_cannot_be_measured_is_said_and_left_out(
     assert found.status == 1
     assert found.err == ["viq: error: t, 96 pixels, float32: out of memory"]
     assert "Not measured: t, 96 pixels, float32: out of memory." in found.out
+    rows = next(t for t in Document.load(tmp_path).tables if t.title == "Time").rows
+    assert [row[5] for row in rows] == [1000, None]
+
+
+def test_without_matplotlib_nothing_is_measured(viq_command, save_image, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    save_image(tmp_path / "data" / "a.png")
+    data, out = ("--data", tmp_path / "data"), ("--out", tmp_path / "out")
+    model = ("--model", "nano")
+    for kind, *flags in (
+        ("cost", *model),
+        ("storage", *data),
+        ("codes", *data, *model),
+        ("reconstruction", *data, *model, "--curves"),
+    ):
+        found = viq_command("eval", kind, *flags, *out)
+        assert found.status == 2
+        assert found.err == ['viq: error: plots need matplotlib: pip install "viq[eval]"']
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_is_no_tokenizer(viq_command, tmp_path):
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "lm" / "config.json").write_text('{"model_type": "qwen2"}')
+    found = viq_command("eval", "cost", "--model", tmp_path / "lm", "--out", tmp_path / "out")
+    assert found.status == 2
+    assert found.err[0].endswith("config.json: this is no tokenizer")
+
+
+def test_damaged_samples_are_said(viq_command, tiny_tokenizer_folder, tmp_path):
+    flags = ["--model", f"t={tiny_tokenizer_folder}", "--sizes", 64, "--repeats", 1]
+    flags += ["--dtypes", "float32", "--out", tmp_path]
+    assert viq_command("eval", "cost", *flags).status == 0
+    (file,) = (tmp_path / "samples").glob("*.jsonl")
+    file.write_text('{"id": "64 float32", "seconds": {"encode": 1}, "bytes": {}}\n')
+    found = viq_command("eval", "cost", *flags)
+    assert found.status == 2
+    assert found.err[-1].startswith(f"viq: error: {tmp_path}: samples of this evaluation are dam")

@@ -142,9 +142,47 @@ def test_unreadable_pictures_are_named_and_counted(evaluate, data, tmp_path):
     document = json.loads("\n".join(out))
     assert document["data"] == {"failed": 1}
     titles = [table["title"] for table in document["tables"]]
-    assert titles[0] == "Quality: data, 4 pictures, native size"
-    assert "Quality: data, 4 pictures, 256 × 256" in titles
+    assert titles[0] == "Quality: data, 3 of 4 pictures, native size"
+    assert "Quality: data, 3 of 4 pictures, 256 × 256" in titles
     assert document["tables"][0]["rows"][0][-1] == 3
+    left_out = "Left out, for they could not be read: 1 of 4 (broken.png)."
+    assert document["tables"][0]["note"].endswith(left_out)
+    assert document["title"] == "Reconstruction: data, 3 of 4 pictures"
+
+
+def test_names_and_folders_that_would_clash_are_refused(
+    evaluate, data, tiny_tokenizer_folder, tmp_path
+):
+    def fails(*arguments):
+        status, _, (error,) = evaluate(*arguments, model=False)
+        assert status == 2
+        return error
+
+    clash = "something else is called so here; give it another name"
+    assert f"original: {clash}" in fails("--decoded", f"original={data}")
+    model = ("--model", f"JPEG={tiny_tokenizer_folder}")
+    assert f"JPEG: {clash}" in fails(*model, "--codec", "jpeg", "--curves")
+    for out in (data, data / "new"):  # the last --out counts
+        assert "which is read; give another folder" in fails(*model, "--out", out)
+    inside = ("--decoded", f"other={tmp_path}", "--out", tmp_path / "out")
+    assert "which is read; give another folder" in fails(*inside)
+    assert not (data / "new").exists()
+
+
+def test_damaged_samples_are_said(evaluate, tmp_path):
+    assert evaluate("--protocol", "256").status == 0
+    for file in (tmp_path / "out" / "samples").glob("*.jsonl"):
+        file.write_text(file.read_text().replace('"size"', '"sighs"'))
+    status, _, err = evaluate("--protocol", "256")
+    assert status == 2
+    damaged = "samples of this evaluation are damaged; remove the folder, or give another --out"
+    assert f"{tmp_path / 'out'}: {damaged}" in err[-1]
+
+
+def test_nothing_that_came_back_is_an_error(evaluate):
+    status, out, err = evaluate("--codec", "jpeg", "--bpp", "1e-9", model=False)
+    assert (status, out) == (2, [])
+    assert "nothing came back of any picture: no file is so small" in err[-1]
 
 
 def test_nothing_readable_is_a_failure_without_a_document(evaluate, tmp_path):
@@ -183,8 +221,14 @@ def test_curves_are_added_to_what_is_there(evaluate, tmp_path):
         ((), "there is nothing to evaluate: give --model, --decoded or --codec"),
         (("--codec", "jpeg"), "codecs get the bytes that a model takes: give --model, or --bpp"),
         (("--decoded", "folder"), "--decoded folder: give NAME=FOLDER"),
-        (("--bpp", "1", "--model", "nano"), "--bpp 1: is for a --codec, and positive"),
-        (("--codec", "jpeg", "--bpp", "-1"), "--bpp -1: is for a --codec, and positive"),
+        (
+            ("--bpp", "1", "--model", "nano"),
+            "--bpp 1: is for a --codec, more than 0 and at most 24",
+        ),
+        (("--codec", "jpeg", "--bpp", "-1"), "--bpp -1: is for a --codec, more than 0"),
+        (("--codec", "jpeg", "--bpp", "inf"), "--bpp inf: is for a --codec, more than 0"),
+        (("--codec", "jpeg", "--bpp", "nan"), "--bpp nan: is for a --codec, more than 0"),
+        (("--codec", "jpeg", "--bpp", "1e308"), "--bpp 1e+308: is for a --codec, more than 0"),
         (("--codec", "jpeg", "--bpp", "1", "--codec", "jpeg"), "JPEG at 1 bpp: is evaluated twice"),
         (("--model", "nanoo"), "nanoo: "),
     ],
@@ -207,6 +251,9 @@ def test_lpips_must_be_there_when_it_is_asked_for(evaluate, tmp_path):
     assert "no LPIPS here" in err[0]
     status, _, err = evaluate("--dists", tmp_path)
     assert "no DISTS here" in err[0]
+    status, _, err = evaluate("--inception", tmp_path / "no.pth")
+    assert status == 2
+    assert "FID needs" in err[0] or "no.pth" in err[0]
 
 
 def test_a_killed_evaluation_goes_on_and_gives_the_same(

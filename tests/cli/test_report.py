@@ -93,13 +93,37 @@ def test_both_at_once_twice_are_the_same_bytes(viq_command, results, tmp_path):
     assert files(tmp_path / "o") == before
 
 
-def test_a_damaged_evaluation_is_named_and_the_others_go_on(viq_command, results, tmp_path):
-    (results / "codes" / "result.json").write_text("{")
+def no_column(content):
+    content["tables"][0] |= {"columns": [], "rows": [[]]}
+
+
+def too_large(content):
+    content["tables"][0]["rows"][0][1] = 10**400
+
+
+def digits(number):
+    return lambda content: content["tables"][0]["columns"][1].update(digits=number)
+
+
+def null(content):
+    content["figures"][0]["file"] = "a\0b"
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "[" * 100_000, no_column, too_large, digits(-1), digits(10**9), null]
+)
+def test_a_damaged_evaluation_is_named_and_the_others_go_on(damage, viq_command, results, tmp_path):
+    path = results / "codes" / "result.json"
+    content = json.loads(path.read_text("utf-8"))
+    if callable(damage):
+        damage(content)
+    path.write_text(json.dumps(content) if callable(damage) else damage)
     status, out, err = viq_command("report", results, "--out", tmp_path / "a.html")
     assert status == 1
     assert out[0].startswith(f"{tmp_path / 'a.html'}: 1 evaluation, 1 table, 1 picture, ")
     assert err[0] == (
-        f"viq: error: {results / 'codes' / 'result.json'}: not a result of viq eval, or damaged"
+        f"viq: error: {results / 'codes' / 'result.json'}: not a result of viq eval, or damaged;"
+        " repeat its viq eval, or remove the folder"
     )
     assert err[1].endswith(", 1 failed")
 
@@ -164,6 +188,25 @@ def test_no_picture_of_an_input_is_overwritten(viq_command, results):
     status, _, err = viq_command("report", results, "--markdown", folder / "all.md")
     assert status == 2
     assert err[0].startswith(f"viq: error: {folder / 'all' / 'codes-curve.png'}: is an input and")
+    assert files(results) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "at_fault"),
+    [
+        ("--out", "codes/result.html", "codes/result.html"),
+        ("--markdown", "codes/all.md", "codes/all.md"),
+        ("--markdown", "codes.md", "codes/reconstruction-curve.png"),
+    ],
+)
+def test_no_report_is_written_into_an_evaluation(flag, name, at_fault, viq_command, results):
+    before = files(results)
+    status, out, err = viq_command("report", results, flag, results / name)
+    assert (status, out) == (2, [])
+    assert err == [
+        f"viq: error: {results / at_fault}: is in an evaluation's folder; write the report"
+        " elsewhere"
+    ]
     assert files(results) == before
 
 

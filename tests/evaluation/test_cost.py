@@ -10,7 +10,7 @@ from viq.evaluation.coding import why_no_decoder
 from viq.evaluation.cost import Cost, in_process, operations, parameters
 from viq.evaluation.memory import Memory
 from viq.evaluation.samples import Samples
-from viq.evaluation.timing import Measurement, measure, prepared_square
+from viq.evaluation.timing import Measurement, measure, prepared_square, square_grid
 from viq.image import ImageConfig
 from viq.model.head import QuantizerConfig
 from viq.model.network import Network
@@ -71,6 +71,9 @@ def test_operations_are_those_of_the_padded_picture(tiny_tokenizer):
 def test_a_picture_is_never_scaled_down_to_be_measured(tiny_tokenizer):
     assert prepared_square(tiny_tokenizer, 2080).grid_size == (130, 130)
     assert prepared_square(tiny_tokenizer, 5).grid_size == (2, 2)
+    for side in (1, 5, 32, 33, 100, 2080):
+        assert square_grid(tiny_tokenizer, side) == prepared_square(tiny_tokenizer, side).grid_size
+    assert square_grid(tiny_tokenizer, 2**40) == (2**36, 2**36)  # takes no memory
 
 
 def test_time_and_memory_of_each_piece_of_work_are_measured(tiny_tokenizer_folder):

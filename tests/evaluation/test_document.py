@@ -115,6 +115,21 @@ def test_a_folder_without_a_result_is_named(tmp_path):
             content
             | {"tables": [{"title": "x", "columns": [{"name": "a"}], "rows": [[{"worth": 1}]]}]}
         ),
+        lambda content: content | {"tables": [{"title": "x", "columns": [], "rows": [[]]}]},
+        lambda content: (
+            content | {"tables": [{"title": "x", "columns": [{"name": "a"}], "rows": [[10**400]]}]}
+        ),
+        lambda content: (
+            content
+            | {"tables": [{"title": "x", "columns": [{"name": "a", "digits": -1}], "rows": []}]}
+        ),
+        lambda content: (
+            content
+            | {"tables": [{"title": "x", "columns": [{"name": "a", "digits": 10**9}], "rows": []}]}
+        ),
+        lambda content: content | {"figures": [{"file": "a\0b", "title": "", "caption": ""}]},
+        lambda content: content | {"figures": [{"file": "\ud800", "title": "", "caption": ""}]},
+        lambda content: "[" * 100_000,
     ],
 )
 def test_a_damaged_result_is_named(change, folder):
@@ -124,7 +139,9 @@ def test_a_damaged_result_is_named(change, folder):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError) as error:
         Document.load(folder)
-    assert str(error.value) == f"{path}: not a result of viq eval, or damaged"
+    assert str(error.value) == (
+        f"{path}: not a result of viq eval, or damaged; repeat its viq eval, or remove the folder"
+    )
 
 
 @pytest.mark.parametrize(("content", "found"), [('{"format": 2}', 2), ("{}", None), ("[]", None)])
@@ -135,6 +152,38 @@ def test_another_format_is_named(content, found, tmp_path):
     assert str(error.value) == (
         f"{tmp_path / 'result.json'}: a result of format {found}; this version reads 1"
     )
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(InputError) as error:
+        Document.load(tmp_path)
+    assert str(error.value) == f"{tmp_path / 'result.json'}: cannot be read: Is a directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
+def test_a_result_that_may_not_be_read_says_so(folder):
+    DOCUMENT.save(folder)
+    (folder / "result.json").chmod(0)
+    with pytest.raises(InputError, match=r"result\.json: cannot be read: Permission denied"):
+        Document.load(folder)
+
+
+def test_a_table_has_a_column():
+    with pytest.raises(ValueError, match=r"a table has no column\."):
+        Table(title="x", columns=(), rows=())
+
+
+@pytest.mark.parametrize("digits", [-1, 13])
+def test_digits_are_as_many_as_can_be_read(digits):
+    with pytest.raises(ValueError, match=rf"digits is {digits}; it must be in 0\.\.12\."):
+        Column(name="x", digits=digits)
+
+
+@pytest.mark.parametrize("file", ["a\0b", "\ud800"])
+def test_a_figure_has_a_files_name(file):
+    with pytest.raises(ValueError, match=r"null character|surrogates not allowed"):
+        Figure(file=file, title="x", caption="x")
 
 
 def test_a_row_has_a_cell_for_each_column():
@@ -158,6 +207,8 @@ def test_a_row_has_a_cell_for_each_column():
         (Score(value=25.4, low=25.1, high=25.714), 2, "25.40 [25.10, 25.71]"),
         (Score(value=25.4, low=-0.001, high=math.inf), 2, "25.40 [0.00, ∞]"),
         (Score(value=25.4), 1, "25.4"),
+        (Score(value=25.4, low=25.4, high=25.4), 1, "25.4"),
+        (Score(value=25.4, low=25.4, high=25.4, count=3), 1, "25.4 [25.4, 25.4]"),
         (Score(value=25.4, low=25.0), 1, "25.4"),
     ],
 )
@@ -190,6 +241,10 @@ def test_the_best_are_marked_where_there_is_a_choice():
     assert best(math.nan, 1) == []
     assert best(2, 2) == best(None, 2) == best("a", 2) == best() == []
     assert best(1, 2, better=None) == []
+    assert best(Score(value=1, count=5), Score(value=2, count=5), 3) == [2]
+    assert best(Score(value=1, count=5), Score(value=2, count=5), Score(value=3)) == [2]
+    assert best(Score(value=1, count=5), Score(value=2, count=6), 3) == []
+    assert best(Score(value=1, count=5), Score(value=math.nan, count=6), 3) == [2]
 
 
 def test_columns_of_numbers_are_those_with_one_or_without_text():

@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,38 @@ def test_what_stops_half_way_leaves_the_old_file_and_no_other(stop, tmp_path):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
         ("result.json", "old")
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "result.json"
+
+    def write():
+        with whole_file(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("x")
+
+    with pytest.raises(OSError, match="No space") as error:
+        write()
+    assert (error.value.filename, error.value.strerror) == (
+        str(path),
+        "cannot be written: No space left on device; free some and repeat the command",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_names_the_file(tmp_path):
+    path = tmp_path / "no" / "result.json"
+    with pytest.raises(FileNotFoundError) as error:
+        whole_text(path, "x")
+    assert error.value.filename == str(path)
+    assert error.value.strerror == "cannot be written: No such file or directory"
+
+
+def test_another_file_that_is_missed_while_writing_is_named_itself(tmp_path):
+    with pytest.raises(FileNotFoundError) as error, whole_file(tmp_path / "a.png"):
+        (tmp_path / "input.png").read_bytes()
+    assert error.value.filename == str(tmp_path / "input.png")
 
 
 def test_text_is_utf_8_with_its_own_line_ends(tmp_path):

@@ -126,6 +126,7 @@ def test_what_cannot_be_opened_is_named(tmp_path):
     write_table(tmp_path / "split" / "train-0.parquet", [1])
     message = "no Parquet files of split 'validation'; there are: train"
     assert message in refused(str(tmp_path / "split"))
+    assert "at most 100,000 pictures of text are drawn" in refused("text", None, 10**22)
     assert "the lines of text have no splits" in refused("text", "train")
 
 

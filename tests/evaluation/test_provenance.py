@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,6 @@ def test_one_paragraph_says_all_of_it():
 
 
 def test_an_installed_package_has_no_commit():
-    from dataclasses import replace
-
     line = replace(MADE, commit=None, threads=8).line()
     assert "2026-11-22, installed package, A processor x 2, 8 threads;" in line
 
@@ -91,3 +90,11 @@ def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
 def test_the_processor_has_a_name():
     name = processor()
     assert name.strip() == name != ""
+
+
+def test_no_command_and_no_machine_is_markup():
+    command = "viq eval codes --model 'a`<b>``c\n\n<script>'"
+    line = replace(MADE, command=command, hardware="A\n\n<b>").line()
+    code, facts = line.split("  \n")
+    assert code == "```viq eval codes --model 'a`<b>``c  <script>'```"
+    assert facts.startswith("2026-11-22, commit 2e62485, A \\<b>, 1 thread;")

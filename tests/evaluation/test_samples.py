@@ -2,9 +2,11 @@
 
 import json
 import math
+import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +89,15 @@ def test_a_damaged_line_is_named(folder):
     add(folder, {"a": {}, "b": {}, "c": {}})
     file = file_of(folder)
     lines = file.read_bytes().splitlines(keepends=True)
-    for damaged in (b"{}\n", b"[1]\n", b'{"id": [1]}\n', b"\n", b'{"id": "\xff"}\n', b"7\n"):
+    for damaged in (
+        b"{}\n",
+        b"[1]\n",
+        b'{"id": [1]}\n',
+        b"\n",
+        b'{"id": "\xff"}\n',
+        b"7\n",
+        b"[" * 9**5 + b"\n",
+    ):
         file.write_bytes(lines[0] + damaged + lines[2])
         with pytest.raises(InputError) as error:
             read(folder)
@@ -123,14 +133,15 @@ def test_tuples_are_the_lists_that_json_makes_of_them(folder):
     assert list(read(folder)) == ["a"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", "[" * 100_000])
 def test_damaged_settings_are_named(content, folder):
     add(folder, {})
     (folder / SETTINGS).write_text(content)
     with pytest.raises(InputError) as error:
         read(folder)
     assert str(error.value) == (
-        f"{folder / SETTINGS}: not the settings of an evaluation, or damaged"
+        f"{folder / SETTINGS}: not the settings of an evaluation, or damaged; remove the"
+        " folder, or give another --out"
     )
 
 
@@ -149,6 +160,34 @@ def test_of_records_one_of_which_is_refused_none_is_kept(records, error, message
             samples.add("nano", records)
         assert list(samples.of("nano")) == ["a"]
     assert list(read(folder)) == ["a"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_half_line(folder):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Samples.open(folder, ASKED) as samples:
+        samples.add("nano", {"a": {}})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as error:
+                samples.add("nano", {"b": {"answer": "x" * 1000}})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert error.value.filename == str(file_of(folder))
+        assert error.value.strerror == "cannot be written: File too large"
+        assert list(samples.of("nano")) == ["a"]
+        samples.add("nano", {"b": {}})
+    assert list(read(folder)) == ["a", "b"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
+def test_a_full_disk_says_what_to_do(folder):
+    with Samples.open(folder, ASKED) as samples:
+        assert samples.of("nano") == {}
+        file = folder / "samples" / "nano.jsonl"
+        file.symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left on device; free some and repeat") as error:
+            samples.add("nano", {"a": {}})
+    assert error.value.filename == str(file)
 
 
 def test_a_record_may_carry_its_own_name(folder):

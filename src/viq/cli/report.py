@@ -61,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         targets += [_folder(args.markdown) / name for name in names.values()]
     inputs = [file for folder, document in documents for file in files_of(folder, document)]
     refuse_inputs(targets, [*inputs, *(folder / FILE for folder in folders)])
+    for path in targets:
+        if (path.parent / FILE).exists():
+            raise InputError("is in an evaluation's folder; write the report elsewhere", path)
     with Report("read", len(folders) + len(names)) as report:
         for folder, error in failures:
             report.failure(folder, error)
@@ -165,11 +168,13 @@ def _folder(markdown: Path) -> Path:
 
 def _made(args: argparse.Namespace) -> str:
     """The command that makes the report again."""
+    from viq.evaluation.markup import code
+
     command = ["viq", "report", *map(str, args.folders)]
     command += ["--out", str(args.out)] if args.out is not None else []
     command += ["--markdown", str(args.markdown)] if args.markdown is not None else []
     command += ["--title", args.title] if args.title != TITLE else []
-    return f"Made by `{shlex.join(command)}`."
+    return f"Made by {code(shlex.join(command))}."
 
 
 def _count(sections: "Sequence[Section]", pictures: int) -> str:

@@ -19,7 +19,7 @@ from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.plots import new_figure, save_figure, series
 from viq.evaluation.provenance import processor
 from viq.evaluation.samples import Samples
-from viq.evaluation.timing import Measurement, measure, prepared_square
+from viq.evaluation.timing import Measurement, measure, square_grid
 from viq.model.network import build_part
 from viq.tokenizer import Tokenizer
 
@@ -212,7 +212,7 @@ class Cost:
         for name, tokenizer in self.models.items():
             head = tokenizer.config.network.head
             for side in self.sizes:
-                patches = math.prod(prepared_square(tokenizer, side).grid_size)
+                patches = math.prod(square_grid(tokenizer, side))
                 cells: list[Cell] = [name, _size(side), patches]
                 if (levels := head.quantizer.code_levels) is None:
                     rows.append((*cells, None, None, None, None, None))
@@ -296,7 +296,7 @@ def parameters(tokenizer: Tokenizer) -> dict[str, int | None]:
 def operations(tokenizer: Tokenizer, side: int) -> dict[str, int | None]:
     """Floating-point operations of each part for a square picture; None for those not there."""
     config = tokenizer.config.network
-    rows, columns = prepared_square(tokenizer, side).grid_size
+    rows, columns = square_grid(tokenizer, side)
     patches = rows * columns
     tokens = patches * config.head.code_heads
     rounded = flops.rounding(config.head.quantizer, tokens)

@@ -6,6 +6,7 @@ evaluations write such folders, so that a report can put any of them side by sid
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from viq.evaluation.provenance import Provenance
 FILE, MARKDOWN = "result.json", "result.md"
 FORMAT = 1
 KINDS = ("reconstruction", "storage", "understanding", "codes", "cost")  # in a report's order
+MOST_DIGITS = 12  # after the point; more say nothing of what is measured
 NONE = "–"
 
 
@@ -32,6 +34,14 @@ class Score:
     low: float | None = None
     high: float | None = None
     count: int | None = None  # of what it is the mean
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None also of a single number, which is no mean and varies over nothing."""
+        if self.low is None or self.high is None:
+            return None
+        single = self.count is None and self.low == self.value == self.high
+        return None if single else (self.low, self.high)
 
 
 Cell = str | int | float | Score | None  # None: not measured, or it has no meaning here
@@ -45,6 +55,10 @@ class Column:
     unit: str = ""
     digits: int = 2  # after the point
     better: Literal["higher", "lower"] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.digits <= MOST_DIGITS:
+            raise ValueError(f"digits is {self.digits}; it must be in 0..{MOST_DIGITS}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +74,8 @@ class Table:
     note: str = ""  # below the table: data set, sizes, counts
 
     def __post_init__(self) -> None:
+        if not self.columns:
+            raise ValueError("a table has no column.")
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row has {len(row)} cells for {len(self.columns)} columns.")
@@ -72,6 +88,10 @@ class Figure:
     file: str
     title: str
     caption: str  # what is to be seen; it also stands in for the picture where there is none
+
+    def __post_init__(self) -> None:
+        if b"\0" in os.fsencode(self.file):  # which refuses what is no file's name either
+            raise ValueError("a figure's file has a null character in its name.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +124,8 @@ class Document:
         """Reads what ``save`` wrote.
 
         Raises:
-            InputError: there is no document, or it is damaged or of a later format.
+            InputError: there is no document, or it cannot be read, is damaged or of a later
+                format.
         """
         path = folder / FILE
         try:
@@ -115,8 +136,13 @@ class Document:
             return _CONVERTER.structure(content, cls)
         except FileNotFoundError:
             raise InputError(f"no {FILE} here, so this is no evaluation", folder) from None
-        except (OSError, ValueError, cattrs.BaseValidationError) as error:
-            raise InputError("not a result of viq eval, or damaged", path) from error
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", path) from error
+        except (ValueError, RecursionError, cattrs.BaseValidationError) as error:
+            raise InputError(
+                "not a result of viq eval, or damaged; repeat its viq eval, or remove the folder",
+                path,
+            ) from error
 
     def markdown(self, *, level: int = 1, figures: str = "") -> str:
         """The document as Markdown; ``figures`` comes before their file names."""
@@ -149,19 +175,25 @@ def cell_text(cell: Cell, column: Column) -> str:
         return cell
     if isinstance(cell, Score):
         text = _number(cell.value, column)
-        if cell.low is not None and cell.high is not None:
-            text += f" [{_number(cell.low, column)}, {_number(cell.high, column)}]"
+        if cell.interval is not None:
+            low, high = (_number(end, column) for end in cell.interval)
+            text += f" [{low}, {high}]"
         return text
     return _number(cell, column)
 
 
 def best_cells(table: Table) -> set[tuple[int, int]]:
-    """(row, column) of the best of each column that says which are good, if there is a choice."""
+    """(row, column) of the best of each column that says which are good, if there is a choice.
+
+    Means over different numbers of items are not of the same ones: none of them is the best.
+    """
     found: set[tuple[int, int]] = set()
     for i, column in enumerate(table.columns):
         values = {r: value_of(row[i]) for r, row in enumerate(table.rows)}
         known = {r: x for r, x in values.items() if x is not None and not math.isnan(x)}
-        if column.better is None or len(set(known.values())) < 2:
+        cells = [table.rows[r][i] for r in known]
+        counts = {cell.count for cell in cells if isinstance(cell, Score)} - {None}
+        if column.better is None or len(set(known.values())) < 2 or len(counts) > 1:
             continue
         best = (max if column.better == "higher" else min)(known.values())
         found |= {(r, i) for r, value in known.items() if value == best}
@@ -209,6 +241,8 @@ def join_tables(tables: Sequence[Table]) -> list[Table]:
 def _cell(value: Any, _: Any) -> Cell:
     if isinstance(value, Mapping):
         return cattrs.structure(value, Score)
+    if isinstance(value, int):
+        float(value)  # of too many digits it is no number to count with
     if isinstance(value, str | int | float) or value is None:
         return value
     raise ValueError(f"a cell is {value!r}.")

@@ -1,7 +1,7 @@
 """Pictures to evaluate on: a folder's, those of Parquet files, or lines of text that are drawn."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -21,11 +21,13 @@ from viq.image import load_image
 
 TEXT = "text"  # the name of the pictures that are drawn
 TEXT_COUNT = 60
+MOST_TEXTS = 100_000
 TEXT_HEIGHTS = (16, 24, 32)  # pixels from the top of the highest letter to the lowest's bottom
 TEXT_LINES = 6
 TEXT_WIDTH = 512  # pixels that a line may have
 TEXT_MARGIN = 16
 
+FEW = 5  # pictures that a sentence names
 SEED = 0  # of the choice of pictures, and of those that are drawn
 
 
@@ -78,6 +80,16 @@ def choice(names: Sequence[str], count: int | None) -> Sequence[str]:
     return [names[place] for place in sorted(order[:count])]
 
 
+def unread(names: Sequence[str], read: Collection[str]) -> str:
+    """A sentence on the pictures that were asked for and not read; empty where there are none."""
+    there = set(read)
+    missing = [name for name in names if name not in there]
+    if not missing:
+        return ""
+    some = ", ".join(missing[:FEW]) + (" ..." if len(missing) > FEW else "")
+    return f" Left out, for they could not be read: {len(missing):,} of {len(names):,} ({some})."
+
+
 def open_pictures(data: str, split: str | None = None, count: int | None = None) -> Pictures:
     """Opens a folder of pictures, Parquet files, or ``TEXT``.
 
@@ -92,6 +104,8 @@ def open_pictures(data: str, split: str | None = None, count: int | None = None)
     if data == TEXT:
         if split is not None:
             raise InputError("the lines of text have no splits; leave --split out", data)
+        if count is not None and count > MOST_TEXTS:
+            raise InputError(f"at most {MOST_TEXTS:,} pictures of text are drawn", "--count")
         return DrawnText(count or TEXT_COUNT)
     path = Path(data).expanduser()
     if not path.exists():

@@ -12,6 +12,7 @@ from typing import Self
 
 import torch
 
+from viq.evaluation.markup import code
 from viq.version import __version__
 
 PACKAGES = ("torch", "transformers", "pillow", "numpy")
@@ -42,10 +43,15 @@ class Provenance:
 
     def line(self) -> str:
         """One paragraph of Markdown."""
+        facts = " ".join(self.facts().split()).replace("<", "\\<")
+        return f"{code(self.command)}  \n{facts}"
+
+    def facts(self) -> str:
+        """When, where and with what it was made, in a sentence."""
         known = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         where = f"commit {self.commit}" if self.commit else "installed package"
         threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
-        return f"`{self.command}`  \n{self.date}, {where}, {self.hardware}, {threads}; {known}."
+        return f"{self.date}, {where}, {self.hardware}, {threads}; {known}."
 
 
 def commit() -> str | None:

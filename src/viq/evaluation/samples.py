@@ -8,13 +8,14 @@ again.
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from viq.errors import InputError
-from viq.evaluation.files import encoded, whole_text
+from viq.evaluation.files import encoded, unwritable, whole_text
 
 SETTINGS = "settings.json"
 MOST_BYTES = 200  # of a part that is its file's name
@@ -60,6 +61,7 @@ class Samples:
         Raises:
             ValueError: one is there already, or has another ``id`` of its own; none is kept then.
             TypeError: a value is not one of JSON's; none is kept then.
+            OSError: the file cannot be written, naming it; none is kept then.
         """
         known = self._of(part)
         lines = {}
@@ -70,8 +72,15 @@ class Samples:
                 raise ValueError(f"sample {name!r} has the id {record['id']!r} in its record.")
             lines[name] = json.dumps({"id": name, **record}, ensure_ascii=False)
         text = "".join(line + "\n" for line in lines.values())
-        with self._path(part).open("ab") as file:
-            file.write(encoded(text))
+        path = self._path(part)
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab") as file:
+                file.write(encoded(text))
+        except OSError as error:
+            with suppress(OSError):  # what is half written would join the next line
+                os.truncate(path, size)
+            raise unwritable(error, path) from error
         known |= {name: json.loads(line) for name, line in lines.items()}
 
     def _of(self, part: str) -> dict[str, dict[str, Any]]:
@@ -94,8 +103,12 @@ def _check(path: Path, asked: dict[str, Any]) -> None:
         before = json.loads(path.read_text("utf-8"))
         if not isinstance(before, dict):
             raise ValueError(f"{type(before).__name__} instead of an object.")
-    except ValueError as error:
-        raise InputError("not the settings of an evaluation, or damaged", path) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "not the settings of an evaluation, or damaged; remove the folder, or give another"
+            " --out",
+            path,
+        ) from error
     for name in sorted(before.keys() | asked.keys()):
         if before.get(name) != asked.get(name):
             raise InputError(
@@ -124,6 +137,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         try:
             record = json.loads(line.decode("utf-8"))
             found[record["id"]] = record
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"line {number} is damaged; remove it to do it again", path) from error
     return found

@@ -6,7 +6,7 @@ WebP, AVIF and JPEG-XL both in as many bytes and at the PSNR that the model reac
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -68,11 +68,14 @@ class Storage:
                     errors = [error]
             yield name, errors
 
-    def run_large(self, samples: Samples) -> None:
-        """Does the picture of the paper's size, where it is not done yet."""
+    def run_large(self, samples: Samples, update: Callable[[], object] = lambda: None) -> None:
+        """Does the picture of the paper's size, where it is not done yet.
+
+        That takes a minute or more; ``update`` is called after each codec.
+        """
         if PAPER not in samples.of(PAPER_PART):
             image, squares = self.large(self.done(samples))
-            record = {**self._measured(image, PAPER), "squares": squares}
+            record = {**self._measured(image, PAPER, update), "squares": squares}
             samples.add(PAPER_PART, {PAPER: record})
 
     def done(self, samples: Samples) -> list[str]:
@@ -100,7 +103,9 @@ class Storage:
             whole.paste(squares[place % len(squares)], (column * CELL, row * CELL))
         return whole, len(squares)
 
-    def _measured(self, image: Image.Image, name: str) -> dict[str, Any]:
+    def _measured(
+        self, image: Image.Image, name: str, update: Callable[[], object] = lambda: None
+    ) -> dict[str, Any]:
         """All that is measured of one picture."""
         codes = encode(self.model.tokenizer, image, name)
         own = plain_closeness(image, self.model.tokenizer.decode(codes))
@@ -119,6 +124,7 @@ class Storage:
                 record[key] = {"bytes": found.num_bytes, **plain_closeness(image, found.image)}
             if own["psnr"] is not None:
                 record[f"{key} at psnr"] = bytes_at_psnr(image, CODECS[key], own["psnr"])
+            update()
         return record
 
 

@@ -15,6 +15,7 @@ from viq.codes import Codes
 from viq.evaluation.coding import codes_of
 from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.files import whole_file
+from viq.evaluation.pictures import unread
 from viq.evaluation.plots import COLOURS, PALE, new_figure, save_figure
 from viq.evaluation.reconstruction.tables import values_of
 from viq.evaluation.samples import Samples
@@ -31,7 +32,6 @@ from viq.evaluation.storage import (
 from viq.image import sheet as sheets
 from viq.metrics.codecs import CODECS, at_bytes
 from viq.metrics.quality import psnr
-from viq.metrics.rate import bits_per_pixel
 from viq.store import CodesInfo, CodeWriter
 
 ALL = "all sizes"
@@ -73,7 +73,8 @@ def tables(asked: Storage, samples: Samples) -> list[Table]:
         for size, _ in sizes[:MOST_SIZES]
     }
     groups |= {ALL: records, PAPER: dict(samples.of(PAPER_PART))}
-    where = f"{asked.pictures.titled(asked.names)}"
+    where = asked.pictures.titled(list(records))
+    left_out = unread(asked.names, records)
     note = (
         f"Means over pictures; those of more than {asked.max_pixels:,} pixels are scaled down to so"
         " many first, and raw is what is then there. Parquet: the codes of all pictures of a row in"
@@ -89,7 +90,7 @@ def tables(asked: Storage, samples: Samples) -> list[Table]:
             title=f"Storage: {where}",
             columns=BYTES,
             rows=tuple(_bytes(name, size, list(some.values())) for size, some in groups.items()),
-            note=note,
+            note=note + left_out,
         ),
         Table(
             title=f"Codecs beside codes: {where}",
@@ -100,7 +101,8 @@ def tables(asked: Storage, samples: Samples) -> list[Table]:
                 " files, with headers, which the codes' bytes are without; of any size of the"
                 " picture; over the pictures of which it has a file so small. Then what it takes to"
                 " come as close to the picture as the model does, by PSNR. Means with 95 %"
-                " bootstrap intervals."
+                " bootstrap intervals; bits per pixel are all bits over all pixels, shares all"
+                " bytes over all bytes." + left_out
             ),
         ),
     ]
@@ -164,7 +166,7 @@ def _beside(asked: Storage, size: str, records: Mapping[str, Record]) -> list[tu
         (
             asked.model.name,
             size,
-            _score([_bpp(own[name], record) for name, record in records.items()]),
+            _bpp(own, records),
             _score(values_of(records, "psnr")),
             _score(values_of(records, "ssim")),
             len(every),
@@ -179,12 +181,12 @@ def _beside(asked: Storage, size: str, records: Mapping[str, Record]) -> list[tu
             (
                 f"{CODECS[key].name} as large as {asked.model.name}",
                 size,
-                _score([_bpp(one["bytes"], one) for one in fits.values()]),
+                _bpp({n: one["bytes"] for n, one in fits.items()}, records),
                 _score(values_of(fits, "psnr")),
                 _score(values_of(fits, "ssim")),
                 len(fits),
-                _score([_bpp(num_bytes, records[n]) for n, num_bytes in same.items()]),
-                _score([100 * num_bytes / own[n] for n, num_bytes in same.items()]),
+                _bpp(same, records),
+                100 * sum(same.values()) / sum(own[n] for n in same) if same else None,
             )
         )
     return rows
@@ -261,8 +263,11 @@ def _size(record: Record) -> str:
     return f"{width} × {height}"
 
 
-def _bpp(num_bytes: int, record: Record) -> float:
-    return bits_per_pixel(num_bytes, tuple(record["size"]))
+def _bpp(num_bytes: Mapping[str, int], records: Mapping[str, Record]) -> float | None:
+    """All bits over all pixels of the pictures whose bytes these are."""
+    if not num_bytes:
+        return None
+    return 8 * sum(num_bytes.values()) / sum(math.prod(records[n]["size"]) for n in num_bytes)
 
 
 def _mean(values: Sequence[float]) -> float:

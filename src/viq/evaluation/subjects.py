@@ -180,12 +180,14 @@ class Codec(Subject):
         return None if found is None else Rebuilt(found.image, found.num_bytes)
 
 
-def check(names: Sequence[str]) -> None:
-    """Sees to it that no two subjects have one name.
+def check(names: Sequence[str], taken: Sequence[str] = ()) -> None:
+    """Sees to it that no two subjects have one name, and none that of something beside them.
 
     Raises:
-        InputError: two have.
+        InputError: two have, or one has.
     """
+    if clash := next((name for name in names if name in taken), None):
+        raise InputError("something else is called so here; give it another name", clash)
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError("is evaluated twice; give each another name", twice)
 

@@ -1,5 +1,6 @@
 """One measurement of what a tokenizer takes for one picture, meant for a process of its own."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,6 +94,13 @@ def prepared_square(tokenizer: Tokenizer, side: int) -> Prepared:
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     most = max(side, tokenizer.config.image.pad_multiple) ** 2
     return tokenizer.prepare(noise, max_pixels=most)
+
+
+def square_grid(tokenizer: Tokenizer, side: int) -> tuple[int, int]:
+    """The grid of patches (rows, columns) of that picture, without making it."""
+    config = tokenizer.config.image
+    patches = math.ceil(side / config.pad_multiple) * config.pad_multiple // config.patch_size
+    return patches, patches
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_pictures(tmp_path, tiny_tokenizer):
     for name, measure in (("PSNR", psnr), ("SSIM", ssim), ("MS-SSIM", ms_ssim)):
         assert row[name].value == pytest.approx(np.mean([measure(a, b) for a, b in pairs]))
         assert row[name].low <= row[name].value <= row[name].high
-    assert row["bits per pixel"].value == pytest.approx(codes[0].bits_per_pixel)
+    assert row["bits per pixel"] == pytest.approx(codes[0].bits_per_pixel)
     assert (row["LPIPS"], row["DISTS"], row["hed distance"], row["pictures"]) == (
         None,
         None,
@@ -99,7 +99,7 @@ def test_the_numbers_are_those_of_the_pictures(tmp_path, tiny_tokenizer):
     row = row_of(of_codes, "tiny")
     assert row["entropy"] == pytest.approx(bits.mean())
     assert row["used"] == pytest.approx(100 * code_usage(values, 64_000).mean())
-    assert row["information"].value == pytest.approx(bits.sum() * len(codes[0].values) / 36_000)
+    assert row["information"] == pytest.approx(bits.sum() * len(codes[0].values) / 36_000)
     assert [row[2] for row in heads.rows] == pytest.approx(bits.tolist())
 
 
@@ -111,7 +111,21 @@ def test_codecs_get_as_many_bytes_as_the_first_model_took(tmp_path, tiny_tokeniz
     budget = samples.of("native=tiny")["a.png"]["bytes"]
     assert 0 < samples.of("native=JPEG as large as tiny")["a.png"]["bytes"] <= budget
     names = [row[0] for row in tables(asked, samples)[0].rows]
-    assert names == ["tiny", "JPEG as large as tiny"]  # there is no WebP so small
+    assert names == ["tiny", "JPEG as large as tiny", "WebP at 0.0001 bpp"]
+    quality = tables(asked, samples)[0]
+    assert quality.rows[2][1:] == (*[None] * 7, 0)
+    assert quality.note.endswith("No picture has so small a file: WebP at 0.0001 bpp.")
+
+
+def test_a_tiny_picture_does_not_rule_the_rate(tmp_path, tiny_tokenizer):
+    picture(tmp_path / "data" / "a.png", 0)
+    picture(tmp_path / "data" / "icon.png", 0, size=(1, 1))
+    asked = asked_of(tmp_path / "data", [Model("tiny", tiny_tokenizer)])
+    samples, _ = done(asked, tmp_path / "out")
+    num_bytes = sum(one["bytes"] for one in samples.of("native=tiny").values())
+    quality, _, codes, _ = tables(asked, samples)
+    for table in (quality, codes):
+        assert table.rows[0][1] == pytest.approx(8 * num_bytes / (200 * 180 + 1))
 
 
 def test_a_lossless_picture_counts_as_100_db(tmp_path):

@@ -36,6 +36,11 @@ def test_infinite_intervals_are_not_drawn():
     assert scales(table(score, score, Score(value=math.nan, low=1, high=2))) == {}
 
 
+def test_a_single_number_has_no_interval_to_draw():
+    assert Interval.of(Score(value=2, low=2, high=2)) is None
+    assert Interval.of(Score(value=2, low=2, high=2, count=5)) == (2, 2, 2)
+
+
 def test_a_wide_table_has_no_drawings():
     score = Score(value=2, low=1, high=4)
     assert scales(table(score, score, more=5))

@@ -80,13 +80,14 @@ def test_the_caption_stands_in_for_a_picture_that_is_not_there(save, make):
 def test_names_are_text_and_addresses_have_no_spaces(save, make):
     columns = (Column(name="a|b"), Column(name="c"))
     table = Table(title="<b>T</b> *x*", columns=columns, rows=(("x|y\nz", 1),))
-    notes = ("<b> and\n`<i>`",)
+    notes = ("<b> and\n`<i>`", "``a`<u>`` and ` <s>")
     folder = save(
         tables=(table,), notes=notes, title="A\nB [c](d)", caption="<i> ]( |", kind="new kind"
     )
     text = make(folder, title="# <script>")
     assert "\n| x\\|y z | 1 |\n" in text
     assert "\n\n\\<b> and `<i>`\n\n" in text
+    assert "\n\n``a`<u>`` and ` \\<s>\n\n" in text
     assert "### &lt;b&gt;T&lt;/b&gt; \\*x\\*\n" in text
     assert "1. A B \\[c\\](d)  \n" in text
     assert "![&lt;i&gt; \\]( |](RESULTS/new-kind-curve.png)" in text

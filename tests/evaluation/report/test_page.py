@@ -265,6 +265,10 @@ def test_controls_in_names_are_shown_as_unknown():
     assert text("two\nlines\tµ") == "two\nlines\tµ"
 
 
+def test_code_with_backticks_in_it():
+    assert inline("``a`<b>``") == "<code>a`&lt;b&gt;</code>"
+
+
 def test_code_between_backticks():
     assert inline("see `a<b` and `c`; a lone ` stays") == (
         "see <code>a&lt;b</code> and <code>c</code>; a lone ` stays"

@@ -34,6 +34,7 @@ def test_scores_are_percent_with_chance_and_without_pictures():
         result("a", "two", [0, 0], chance=0.1, blind={"0": 0.0}),
         result("b", "two", [], failed=2),
     ]
+    assert "so this chance is too high" in score_table(found).note
     table = rows(score_table(found))
     _, task, metric, score, chance, blind, items, left_out = table["a", "one"]
     assert (task, metric, chance, items, left_out) == ("one", "exact", 50, 4, 2)

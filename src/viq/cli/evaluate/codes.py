@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viq.cli.evaluate.models import add_data, add_models
-from viq.cli.evaluate.output import add_device, add_out, write
+from viq.cli.evaluate.output import add_device, add_out, aggregating, check_out, check_plots, write
 from viq.cli.options import add_max_pixels, positive
 from viq.errors import InputError
 
@@ -51,9 +51,13 @@ def run(args: argparse.Namespace) -> int:
     """Does what is missing, and writes the document."""
     from viq.cli.evaluate.models import load_models
     from viq.cli.paths import make_folder
+    from viq.evaluation.pictures import TEXT
     from viq.evaluation.subjects import Model
     from viq.store import is_code_dataset
 
+    check_plots()
+    if args.data != TEXT:
+        check_out(args.out, args.data)
     is_codes = is_code_dataset(Path(args.data))
     if not is_codes and not args.models:
         raise InputError("pictures need a tokenizer: add --model", f"--data {args.data}")
@@ -73,7 +77,7 @@ def _of_pictures(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tu
 
     from viq.cli.evaluate.models import named_models
     from viq.evaluation.codes.runner import CodeEvaluation, found_neighbours, found_usage
-    from viq.evaluation.pictures import choice, open_pictures
+    from viq.evaluation.pictures import choice, open_pictures, unread
     from viq.evaluation.samples import Samples
 
     pictures = open_pictures(args.data, args.split, args.count)
@@ -98,24 +102,27 @@ def _of_pictures(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tu
                     if title not in failures:  # another model finds the same
                         tqdm.write(f"viq: error: {error}", file=sys.stderr)
                     failures[title] = str(error)
-        usages = asked.usages(samples)
-        if not usages:
-            raise InputError("no picture could be encoded", args.data)
-        tables, figures = found_usage(usages, args.out)
-        measured = asked.tables(samples)
-        near, sheets, notes = found_neighbours(samples, args.out, models)
+        with aggregating(args.out):
+            usages = asked.usages(samples)
+            if not usages:
+                raise InputError("no picture could be encoded", args.data)
+            tables, figures = found_usage(usages, args.out)
+            measured = asked.tables(samples)
+            near, sheets, notes = found_neighbours(samples, args.out, models)
+            drawn = asked.figures(samples, measured, args.out)
+        done = [name for name in asked.names if name not in failures]
+        left_out = unread(asked.names, done)
         write(
             args,
             "codes",
             TITLE,
             tables=(*tables, *measured, *near),
-            figures=(*figures, *asked.figures(samples, measured, args.out), *sheets),
+            figures=(*figures, *drawn, *sheets),
             notes=(
-                f"{pictures.titled(asked.names)}; stability is measured on"
-                f" {len(asked.changed):,} of them.",
+                f"{pictures.titled(done)}; stability is measured on"
+                f" {len(set(asked.changed) & set(done)):,} of them.{left_out}",
                 *asked.notes(),
                 *notes,
-                *([_left_out(failures)] if failures else []),
             ),
             data={"fingerprints": {name: one.fingerprint for name, one in models.items()}},
         )
@@ -142,7 +149,7 @@ def _of_codes(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tuple
         raise InputError("a code data set is read whole; leave --split out", args.data)
     dataset = CodeDataset(args.data)
     _check_fingerprints(dataset, models)
-    total = min(len(dataset), args.count or len(dataset))
+    total = min(len(dataset), args.count or sys.maxsize)
     with tqdm(total=total, unit="image", leave=False, file=sys.stderr, disable=None) as bar:
         usage = dataset_usage(dataset, args.count, bar.update)
     if not usage.pictures:
@@ -159,7 +166,8 @@ def _of_codes(args: argparse.Namespace, models: "dict[str, Tokenizer]") -> tuple
     with Samples.open(args.out, asked) as samples:
         for place, (name, tokenizer) in enumerate(models.items()):
             draw_neighbours(samples, args.out, place, name, tokenizer, first)
-        near, sheets, notes = found_neighbours(samples, args.out, models)
+        with aggregating(args.out):
+            near, sheets, notes = found_neighbours(samples, args.out, models)
     figures.append(neighbours.code_map(first, None, args.out / "map-0.png", names[0]))
     number = f"{usage.pictures:,} images"
     if not models:
@@ -190,8 +198,3 @@ def _check_fingerprints(dataset: "CodeDataset", models: "dict[str, Tokenizer]") 
             raise FingerprintError(
                 tokenizer.fingerprint, dataset.info.fingerprint, dataset.files[0]
             )
-
-
-def _left_out(failures: dict[str, str]) -> str:
-    names = ", ".join(list(failures)[:5]) + (" ..." if len(failures) > 5 else "")
-    return f"Left out, for they could not be read: {len(failures)} ({names})."

@@ -8,6 +8,7 @@ from viq.cli.evaluate.output import DTYPES, add_device, add_out
 from viq.cli.options import positive
 
 SIZES = (256, 512, 768, 1024)
+MOST = 16_384  # pixels on a side
 
 
 def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +24,7 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     add_models(parser)
     parser.add_argument(
         "--sizes",
-        type=positive,
+        type=_side,
         nargs="+",
         default=list(SIZES),
         metavar="N",
@@ -48,17 +49,26 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.set_defaults(run=run)
 
 
+def _side(text: str) -> int:
+    """An argparse type: the side of a picture."""
+    side = positive(text)
+    if side > MOST:
+        raise argparse.ArgumentTypeError(f"{side} pixels are more than {MOST:,}")
+    return side
+
+
 def run(args: argparse.Namespace) -> int:
     """Measures what is missing, and writes the document."""
     import torch
     from tqdm import tqdm
 
     from viq.cli.evaluate.models import load_models, named_models
-    from viq.cli.evaluate.output import write
+    from viq.cli.evaluate.output import aggregating, check_plots, write
     from viq.cli.paths import make_folder
     from viq.evaluation.cost import Cost
     from viq.evaluation.samples import Samples
 
+    check_plots()
     cost = Cost(
         models=load_models(args.models, args.device),
         where=named_models(args.models),
@@ -78,12 +88,14 @@ def run(args: argparse.Namespace) -> int:
                 if error is not None:
                     tqdm.write(f"viq: error: {title}: {error.reason}", file=sys.stderr)
                     failures.append(f"Not measured: {title}: {error.reason}.")
+        with aggregating(args.out):
+            found, drawn = cost.tables(samples), cost.figures(samples, args.out)
         write(
             args,
             "cost",
             "What encoding and decoding cost",
-            tables=cost.tables(samples),
-            figures=cost.figures(samples, args.out),
+            tables=found,
+            figures=drawn,
             notes=(*cost.notes(), *failures),
             data={name: dict(samples.of(name)) for name in cost.models},
             threads=cost.threads,

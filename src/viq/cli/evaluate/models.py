@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viq.cli.options import positive
-from viq.errors import InputError
+from viq.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from viq.tokenizer import Tokenizer
@@ -80,9 +80,14 @@ def load_models(
     from viq.tokenizer import load
 
     check_device(device)
-    found = {
-        name: load(model, device=device, dtype=dtype) for name, model in named_models(texts).items()
-    }
+    found = {}
+    for name, model in named_models(texts).items():
+        try:
+            found[name] = load(model, device=device, dtype=dtype)
+        except ModelError as error:
+            if isinstance(error.__cause__, KeyError):  # a config without our format
+                raise ModelError("this is no tokenizer", error.source) from error
+            raise
     if max_pixels is not None:
         try:
             for tokenizer in found.values():

@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,43 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", default="float32", choices=DTYPES, help="of the models (default: float32)"
     )
+
+
+def check_out(out: Path, *read: str | Path) -> None:
+    """Refuses to write where pictures are read, for what is written would be read the next time.
+
+    Raises:
+        InputError: ``out`` is one of these folders, or in one.
+    """
+    for folder in map(Path, read):
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"is in {folder}, which is read; give another folder", f"--out {out}")
+
+
+def check_plots() -> None:
+    """Sees to it that plots can be drawn, before anything is measured.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError('plots need matplotlib: pip install "viq[eval]"')
+
+
+@contextmanager
+def aggregating(folder: Path) -> Iterator[None]:
+    """Where an evaluation makes tables of its samples, which somebody may have edited.
+
+    Raises:
+        InputError: a sample lacks something, or has something else in its place.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            "samples of this evaluation are damaged; remove the folder, or give another --out",
+            folder,
+        ) from error
 
 
 def tell(report: "Report", name: str, errors: Sequence[InputError]) -> None:

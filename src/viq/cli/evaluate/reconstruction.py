@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CODEC_CHOICES = ("jpeg", "webp", "avif", "jpeg-xl")
 PROTOCOL_CHOICES = ("native", "256")
+RAW_BPP = 24  # of pixels as they are
 
 
 def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -87,15 +88,21 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     """Measures all pictures, those that can be read."""
-    from viq.cli.evaluate.output import write
+    from viq.cli.evaluate.output import aggregating, check_out, check_plots, write
     from viq.cli.paths import make_folder
     from viq.cli.progress import Report
+    from viq.evaluation.pictures import TEXT
     from viq.evaluation.reconstruction.curves import Curves
     from viq.evaluation.reconstruction.sheets import sheets
     from viq.evaluation.reconstruction.tables import tables
     from viq.evaluation.samples import Samples
+    from viq.evaluation.subjects import Decoded
 
+    if args.curves:
+        check_plots()
     asked, notes = _asked(args)
+    decoded = [one.folder for one in asked.subjects if isinstance(one, Decoded)]
+    check_out(args.out, *([] if args.data == TEXT else [args.data]), *decoded)
     make_folder(args.out)
     status = 0
     with Samples.open(args.out, asked.asked()) as samples:
@@ -105,17 +112,28 @@ def run(args: argparse.Namespace) -> int:
         if report.status == 2:
             report.summary()
             return report.status
-        found, figures = tables(asked, samples), sheets(asked, samples, args.out)
+        with aggregating(args.out):
+            if not (found := tables(asked, samples)):
+                raise InputError("nothing came back of any picture: no file is so small", args.out)
+            figures, title = sheets(asked, samples, args.out), asked.title(samples)
         if args.curves:
             curves = Curves(asked=asked, codecs=args.codecs)
             with Report("measured the curves of", len(curves.names)) as bars:
                 for name, errors in curves.run(samples):
                     tell(bars, name, errors)
             status = bars.status
-            found.append(curves.table(samples))
-            figures += curves.figures(samples, args.out)
-    title, data = f"Reconstruction: {asked.title}", {"failed": report.failed}
-    write(args, "reconstruction", title, tables=found, figures=figures, notes=notes, data=data)
+            with aggregating(args.out):
+                found.append(curves.table(samples))
+                figures += curves.figures(samples, args.out)
+    write(
+        args,
+        "reconstruction",
+        f"Reconstruction: {title}",
+        tables=found,
+        figures=figures,
+        notes=notes,
+        data={"failed": report.failed},
+    )
     report.summary()
     return max(status, report.status)
 
@@ -128,8 +146,9 @@ def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
     """
     from viq.evaluation.pictures import TEXT, choice, open_pictures
     from viq.evaluation.reconstruction.measures import load_measures
-    from viq.evaluation.reconstruction.runner import PROTOCOLS, Reconstruction
+    from viq.evaluation.reconstruction.runner import ORIGINAL, PROTOCOLS, Reconstruction
     from viq.evaluation.subjects import Decoded, Model, check
+    from viq.metrics.codecs import CODECS
 
     text = args.data == TEXT
     if text and "256" in args.protocols:
@@ -137,7 +156,9 @@ def _asked(args: argparse.Namespace) -> "tuple[Reconstruction, list[str]]":
     pictures = open_pictures(args.data, args.split, args.count)
     wanted = args.protocols or (["native"] if text else PROTOCOLS)
     subjects = _subjects(args)
-    check([subject.name for subject in subjects])
+    # Curves are called by their codec.
+    curves = [CODECS[codec].name for codec in args.codecs] if args.curves else []
+    check([subject.name for subject in subjects], [ORIGINAL, *curves])
     for subject in subjects:
         if isinstance(subject, Decoded):
             subject.check(pictures.names)
@@ -180,8 +201,10 @@ def _subjects(args: argparse.Namespace) -> "list[Subject]":
         if not (name and equals and folder):
             raise InputError("give NAME=FOLDER, such as vqgan=decoded/", f"--decoded {text}")
         folders.append(Decoded(name, Path(folder)))
-    if args.bpp is not None and not (args.bpp > 0 and args.codecs):
-        raise InputError("is for a --codec, and positive", f"--bpp {args.bpp:g}")
+    if args.bpp is not None and not (0 < args.bpp <= RAW_BPP and args.codecs):
+        raise InputError(
+            f"is for a --codec, more than 0 and at most {RAW_BPP}", f"--bpp {args.bpp:g}"
+        )
     if args.codecs and args.bpp is None and not models:
         raise InputError("codecs get the bytes that a model takes: give --model, or --bpp")
     beside = None if args.bpp is not None else models[0].name if models else None

@@ -1,5 +1,6 @@
 """The evaluation of codes as a whole: what is asked, what is done of it, and what was found."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -195,7 +196,7 @@ def dataset_usage(dataset: CodeDataset, count: int | None, update: Callable[[], 
     """
     usage = Usage(dataset.info.levels, dataset.info.code_heads)
     images = (codes for row in dataset.images() for codes in row)
-    for codes in islice(images, count):
+    for codes in islice(images, None if count is None else min(count, sys.maxsize)):
         usage.add(codes.values.astype(np.int64), codes.grid_size)
         update()
     return usage

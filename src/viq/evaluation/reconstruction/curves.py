@@ -19,7 +19,7 @@ from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.pictures import choice
 from viq.evaluation.plots import new_figure, save_figure, series
 from viq.evaluation.reconstruction.runner import Reconstruction, record_of
-from viq.evaluation.reconstruction.tables import PICTURES, QUALITY, RATE, SUBJECT, rates, values_of
+from viq.evaluation.reconstruction.tables import PICTURES, QUALITY, RATE, SUBJECT, rate, values_of
 from viq.evaluation.samples import Samples
 from viq.evaluation.scores import mean_score
 from viq.evaluation.subjects import Codec, Model, Rebuilt, Request
@@ -104,7 +104,7 @@ class Curves:
                 by = Codec(key, bpp=None, beside=at)
                 codecs.append(Point(name, f"as large as {at}", by, beside=one))
             codecs += [
-                Point(name, f"at {rate:g} bpp", Codec(key, bpp=rate, beside=None)) for rate in RATES
+                Point(name, f"at {bpp:g} bpp", Codec(key, bpp=bpp, beside=None)) for bpp in RATES
             ]
         return models + codecs
 
@@ -132,19 +132,18 @@ class Curves:
         for point, records in shown.records:
             measured = [values_of(records, key) for key in MEASURES]
             cells = [mean_score(values) if values else None for values in measured]
-            rows.append(
-                (point.subject, point.setting, mean_score(rates(records)), *cells, len(records))
-            )
+            rows.append((point.subject, point.setting, rate(records), *cells, len(records)))
         note = (
             f"Means over {len(shown.names)} of {len(self.names)} pictures, those that every row"
-            " has. Models encode pictures with their sides scaled, and what comes back is enlarged;"
+            " has. Bits per pixel are all bits over all pixels. Models encode pictures with their"
+            " sides scaled, and what comes back is enlarged;"
             " codecs, too, take the size that comes closest by PSNR."
         )
         if shown.left_out:
             which = ", ".join(f"{point.subject} {point.setting}" for point in shown.left_out)
             note += f" Left out, for fewer than half of the pictures have a file so small: {which}."
         return Table(
-            title=f"Rate and distortion: {self.asked.title}, native size",
+            title=f"Rate and distortion: {self.asked.title(samples)}, native size",
             columns=(*columns, PICTURES),
             rows=tuple(rows),
             note=note,
@@ -211,7 +210,8 @@ def _lines(shown: Shown, key: str) -> dict[str, list[tuple[float, float]]]:
     """(bits per pixel, measure) of each point, by subject."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for point, records in shown.records:
-        if values := values_of(records, key):
-            place = math.fsum(rates(records)) / len(records), math.fsum(values) / len(values)
-            lines.setdefault(point.subject, []).append(place)
+        bits, values = rate(records), values_of(records, key)
+        if bits is not None and values:
+            mean = math.fsum(values) / len(values)
+            lines.setdefault(point.subject, []).append((bits, mean))
     return lines

@@ -16,7 +16,7 @@ from torch import Tensor
 from viq.errors import ModelError
 from viq.evaluation.coding import digest
 from viq.external.features import load_features, pooled_features
-from viq.external.fidelity import load_fidelity
+from viq.external.fidelity import Fidelity, load_fidelity
 from viq.external.ocr import load_ocr
 from viq.external.perceptual import HED, load_dists, load_perceptual
 from viq.image import to_pixels
@@ -134,12 +134,12 @@ def load_measures(
         lpips: the folder of its weights; without, it is not measured.
         dists: likewise.
         hed: where the distance on the edge network is measured.
-        inception: the file of its weights; by default that in torch hub's cache.
+        inception: the file of its weights; by default that in torch hub's cache, if it is there.
         ocr: whether to read the text in pictures.
         device: of the networks.
 
     Raises:
-        ModelError: weights that are named are not there.
+        ModelError: weights that are named are not there, or what they need is not.
     """
     notes: list[str] = []
 
@@ -170,7 +170,11 @@ def load_measures(
             lambda image: pooled_features(pooling, [to_pixels(image).to(device)]),
             frechet_distance,
         )
-    if fidelity := optional("rFID", lambda: load_fidelity(inception, device)):
+    if inception is not None:
+        fidelity: Fidelity | None = load_fidelity(inception, device)
+    else:
+        fidelity = optional("rFID", lambda: load_fidelity(None, device))
+    if fidelity is not None:
         sets[INCEPTION] = SetDistance(lambda image: fidelity.features([image]), fidelity.distance)
     reader = optional("OCR character error", load_ocr) if ocr else None
     measures = Measures(

@@ -23,7 +23,7 @@ Protocol = Literal["native", "256"]
 PROTOCOLS: tuple[Protocol, ...] = ("native", "256")
 TITLES = {"native": "native size", "256": "256 × 256"}
 SQUARE = 256  # pixels
-ORIGINAL = "original"
+ORIGINAL = "original"  # no subject may be called so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,14 @@ class Reconstruction:
         """Whose bytes the codecs get."""
         return next((one for one in self.subjects if isinstance(one, Model)), None)
 
-    @property
-    def title(self) -> str:
-        """The data, and how much of them."""
-        return self.pictures.titled(self.names)
+    def read(self, samples: Samples, protocol: Protocol) -> list[str]:
+        """The pictures that could be read."""
+        originals = samples.of(part_of(protocol, ORIGINAL))
+        return [name for name in self.names if name in originals]
+
+    def title(self, samples: Samples) -> str:
+        """The data, and how much of them was measured."""
+        return self.pictures.titled(self.read(samples, self.protocols[0]))
 
     def run(self, samples: Samples) -> Iterator[tuple[str, list[InputError]]]:
         """Does what is not done yet, picture by picture: each one's name, and what went wrong."""

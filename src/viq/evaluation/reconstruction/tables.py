@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from viq.evaluation.coding import codes_of
 from viq.evaluation.document import Cell, Column, Table
+from viq.evaluation.pictures import unread
 from viq.evaluation.reconstruction.measures import (
     EFFICIENTNET,
     INCEPTION,
@@ -29,7 +30,8 @@ from viq.evaluation.reconstruction.runner import (
 )
 from viq.evaluation.samples import Samples
 from viq.evaluation.scores import mean_score
-from viq.metrics.rate import bits_per_pixel, code_usage, entropy
+from viq.evaluation.subjects import Codec
+from viq.metrics.rate import code_usage, entropy
 
 LEAST_PICTURES = 100  # of which a Fréchet distance is taken
 
@@ -67,8 +69,8 @@ CODES = (
 HEADS = (
     SUBJECT,
     Column(name="code head"),
-    Column(name="entropy", unit="bits per code", better="higher"),
-    Column(name="used", unit="%", digits=1, better="higher"),
+    Column(name="entropy", unit="bits per code"),
+    Column(name="used", unit="%", digits=1),
     Column(name="codes"),
 )
 
@@ -77,7 +79,8 @@ def tables(asked: Reconstruction, samples: Samples) -> list[Table]:
     """Quality, what is of the whole set, and codes, of each protocol."""
     found = []
     for protocol in asked.protocols:
-        where = f"{asked.title}, {TITLES[protocol]}"
+        read = asked.read(samples, protocol)
+        where = f"{asked.pictures.titled(read)}, {TITLES[protocol]}"
         by_subject = {
             subject.name: records_of(samples, protocol, subject.name, asked.names)
             for subject in asked.subjects
@@ -85,8 +88,16 @@ def tables(asked: Reconstruction, samples: Samples) -> list[Table]:
         present = {name: records for name, records in by_subject.items() if records}
         if not present:
             continue
+        too_large = [
+            subject.name
+            for subject in asked.subjects
+            if isinstance(subject, Codec)
+            and subject.name not in present
+            and samples.of(part_of(protocol, subject.name))
+        ]
         originals = records_of(samples, protocol, ORIGINAL, asked.names)
-        found.append(_quality(f"Quality: {where}", present))
+        note = unread(asked.names, read)
+        found.append(_quality(f"Quality: {where}", present, too_large, note))
         found.append(_set(f"Text and distribution: {where}", present, originals, asked.measures))
         kinds = {name: asked.pictures.group(name) for name in originals}
         if any(kinds.values()):
@@ -106,12 +117,12 @@ def records_of(samples: Samples, protocol: Protocol, name: str, names: Iterable[
     return {n: records[n] for n in names if n in records and "none" not in records[n]}
 
 
-def rates(records: Records) -> list[float]:
-    """Bits per pixel of each picture; none where the bytes of one are not known."""
-    known = [(one["bytes"], one["size"]) for one in records.values()]
-    if any(num_bytes is None for num_bytes, _ in known):
-        return []
-    return [bits_per_pixel(num_bytes, tuple(size)) for num_bytes, size in known]
+def rate(records: Records) -> float | None:
+    """All bits over all pixels, in which a tiny picture counts little; None if one is unknown."""
+    num_bytes = [one["bytes"] for one in records.values()]
+    if not records or None in num_bytes:
+        return None
+    return 8 * sum(num_bytes) / sum(map(pixels_of, records.values()))
 
 
 def values_of(records: Records, key: str) -> list[float]:
@@ -126,18 +137,22 @@ def _mean(values: Sequence[float], scale: float = 1.0) -> Cell:
     return mean_score(values, scale=scale) if values else None
 
 
-def _quality(title: str, subjects: Mapping[str, Records]) -> Table:
-    rows = [
+def _quality(
+    title: str, subjects: Mapping[str, Records], too_large: Sequence[str], left_out: str
+) -> Table:
+    rows: list[tuple[Cell, ...]] = [
         (
             name,
-            _mean(rates(records)),
+            rate(records),
             *(_mean(values_of(records, key)) for key in QUALITY),
             len(records),
         )
         for name, records in subjects.items()
     ]
+    rows += [(name, *[None] * (1 + len(QUALITY)), 0) for name in too_large]
     note = (
-        "Means over pictures with 95 % bootstrap intervals. Bits per pixel of models are of the"
+        "Means over pictures with 95 % bootstrap intervals; bits per pixel are all bits over all"
+        " pixels, those of models of the"
         " codes alone (a .viq file has a header of some 340 bytes, too), those of codecs of whole"
         " files (of which some 280 bytes are the least that JPEG takes, 310 AVIF)."
     )
@@ -152,6 +167,9 @@ def _quality(title: str, subjects: Mapping[str, Records]) -> Table:
         note += f" {small} {what} too small for MS-SSIM and not in its mean."
     if len({len(records) for records in subjects.values()}) > 1:
         note += " Rows of fewer pictures lack those that their subject could not give."
+    if too_large:
+        note += f" No picture has so small a file: {', '.join(too_large)}."
+    note += left_out
     return Table(
         title=title,
         columns=(SUBJECT, RATE, *QUALITY.values(), PICTURES),
@@ -171,7 +189,7 @@ def _set(
         errors = values_of(records, "character_error")
         distances = [_distance(key, records, originals, measures) for key in SETS]
         shown = (_mean(errors, 100), len(errors) or None, *distances, len(records))
-        rows.append((name, _mean(rates(records)), *shown))
+        rows.append((name, rate(records), *shown))
     note = (
         "OCR character error: edits per character of the text, white space aside; where the text is"
         " not known, of what the same reader finds in the original. Over the pictures with text;"
@@ -189,8 +207,8 @@ def _by_kind(title: str, subjects: Mapping[str, Records], kinds: Mapping[str, st
         for kind in sorted({kinds[picture] or "" for picture in records}):
             some = {picture: one for picture, one in records.items() if kinds[picture] == kind}
             error = _mean(values_of(some, "character_error"), 100)
-            rate = _mean(rates(some)) if name != ORIGINAL else None
-            rows.append((name, kind, rate, error, len(some)))
+            bits = rate(some) if name != ORIGINAL else None
+            rows.append((name, kind, bits, error, len(some)))
     columns = (SUBJECT, Column(name="height of letters"), RATE, TEXT[0], PICTURES)
     return Table(title=title, columns=columns, rows=tuple(rows))
 
@@ -216,15 +234,13 @@ def _codes(
     for name, records in subjects.items():
         codebook_size = codes_of(next(iter(records.values()))).codebook_size
         bits = entropy(values[name], codebook_size)
-        information = [
-            float(bits.sum()) * math.prod(record["codes"]["grid_size"]) / pixels_of(record)
-            for record in records.values()
-        ]
+        patches = sum(math.prod(record["codes"]["grid_size"]) for record in records.values())
+        pixels = sum(map(pixels_of, records.values()))
         rows.append(
             (
                 name,
-                _mean(rates(records)),
-                _mean(information),
+                rate(records),
+                float(bits.sum()) * patches / pixels,
                 float(bits.mean()),
                 codebook_size,
                 100 * float(code_usage(values[name], codebook_size).mean()),
@@ -235,8 +251,8 @@ def _codes(
         "Stored: the codes, 16 bits each where these are enough. Information: the entropy of each"
         " code head's codes over all pictures, times the codes. Of few pictures the entropy comes"
         " out too low, as of N codes it cannot exceed log2 N bits; so does the share of the"
-        " codebook that is used. Both are means over"
-        " code heads."
+        " codebook that is used. Both are means over code heads. Bits per pixel are all bits over"
+        " all pixels."
     )
     return Table(title=title, columns=CODES, rows=tuple(rows), note=note)
 

@@ -19,9 +19,10 @@ class Interval(NamedTuple):
     @classmethod
     def of(cls, cell: Cell) -> "Interval | None":
         """The interval of a cell, if it has one that can be drawn."""
-        if not isinstance(cell, Score) or cell.low is None or cell.high is None:
+        if not isinstance(cell, Score) or cell.interval is None:
             return None
-        found = cls(cell.low, cell.value, cell.high)
+        low, high = cell.interval
+        found = cls(low, cell.value, high)
         return found if all(map(isfinite, found)) else None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from viq.evaluation.document import Table, cell_text, table_markdown
+from viq.evaluation.markup import code, code_and_text
 from viq.evaluation.report.collect import (
     JoinedFigures,
     JoinedTable,
@@ -136,8 +137,10 @@ def _numbers(sources: Iterable[Source]) -> str:
 
 def _prose(data: str) -> str:
     """A paragraph of Markdown, in which only code may hold what looks like HTML."""
-    parts = " ".join(data.split()).split("`")
-    return "`".join(part if i % 2 else part.replace("<", "\\<") for i, part in enumerate(parts))
+    return "".join(
+        code(part) if is_code else part.replace("<", "\\<")
+        for is_code, part in code_and_text(" ".join(data.split()))
+    )
 
 
 def _text(data: str) -> str:

@@ -25,6 +25,7 @@ from viq.evaluation.document import (
     numeric_columns,
     value_of,
 )
+from viq.evaluation.markup import code_and_text
 from viq.evaluation.report.collect import (
     JoinedFigures,
     JoinedTable,
@@ -39,7 +40,8 @@ from viq.evaluation.report.pictures import QUALITY, Packed
 
 READING = (
     "Bold in a tinted cell is the best of a column; ↑ marks columns where higher is better, ↓ where"
-    " lower is. Intervals in brackets cover 95 %."
+    " lower is. Where rows are over different numbers of items, none is the best. Intervals in"
+    " brackets cover 95 %."
 )
 ARROWS = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is better")}
 
@@ -79,9 +81,9 @@ def text(data: str) -> str:
 
 def inline(data: str) -> str:
     """Data as HTML text in which what stands between backticks is code."""
-    parts = re.split(r"`([^`]+)`", data)
     return "".join(
-        f"<code>{text(part)}</code>" if i % 2 else text(part) for i, part in enumerate(parts)
+        f"<code>{text(part)}</code>" if is_code else text(part)
+        for is_code, part in code_and_text(data)
     )
 
 
@@ -190,11 +192,10 @@ class _Writer:
         items = []
         for source in sources:
             made = source.document.made
-            facts = made.line().rsplit("\n", 1)[1]
             number = f"{source.number}. " if self.many else ""
             items.append(
                 f"<li><p><strong>{number}{text(source.document.title)}</strong></p>"
-                f"<p><code>{text(made.command)}</code></p><p>{text(facts)}</p></li>"
+                f"<p><code>{text(made.command)}</code></p><p>{text(made.facts())}</p></li>"
             )
         return (
             f"<details><summary>{name}: {text(dates_and_commits(sources))}</summary>"
@@ -240,10 +241,10 @@ def _cell(cell: Cell, column: Column, scale: Scale | None, *, number: bool, best
     shown = _number(replace(cell, low=None, high=None) if isinstance(cell, Score) else cell, column)
     if best:
         shown += '<span class="hidden">, the best</span>'
-    if isinstance(cell, Score) and cell.low is not None and cell.high is not None:
+    if isinstance(cell, Score) and cell.interval is not None:
         if (interval := Interval.of(cell)) is not None and scale is not None:
             shown = drawing(interval, scale) + shown
-        low, high = (_number(end, column) for end in (cell.low, cell.high))
+        low, high = (_number(end, column) for end in cell.interval)
         shown += f' <span class="ends">[{low}, {high}]</span>'
     key = f'data-value="{_script_number(value)}"' if not isnan(value) else "data-none"
     return f'<td class="number{" best" if best else ""}" {key}>{shown}</td>'

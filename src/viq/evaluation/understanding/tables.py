@@ -67,11 +67,12 @@ def score_table(results: Sequence[Result]) -> Table:
         ),
         rows=tuple(rows),
         note=f"{INTERVALS} Chance is the score of the best constant answer or of a draw among the"
-        " choices, whichever is higher. No image is the score of the same language model on the"
-        " same questions without the pictures; probes ask no question, so they have none. Probes"
-        " have no average: several are about the same pictures, and their measures differ. Left out"
-        " are items that could not be read; they count nowhere. A question that is too long for the"
-        " language model scores 0.",
+        " choices, whichever is higher. That answer is fitted to the very questions: of few it"
+        " scores more than on others, so this chance is too high. No image is the score of the same"
+        " language model on the same questions without the pictures; probes ask no question, so"
+        " they have none. Probes have no average: several are about the same pictures, and their"
+        " measures differ. Left out are items that could not be read; they count nowhere. A"
+        " question that is too long for the language model scores 0.",
     )
 
 
