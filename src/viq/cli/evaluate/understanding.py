@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viq.cli.evaluate.models import named_models
-from viq.cli.evaluate.output import DTYPES, add_device, add_out, print_document
+from viq.cli.evaluate.output import (
+    DTYPES,
+    add_device,
+    add_out,
+    aggregating,
+    check_plots,
+    print_document,
+)
 from viq.cli.options import check_device, positive
 from viq.errors import InputError
 
@@ -124,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     from viq.evaluation.understanding.probing import Probing
     from viq.evaluation.understanding.suite import choose
 
+    check_plots()
     check_device(args.device)
     models = named_models(args.models)
     reference = args.reference or next(iter(models))
@@ -156,15 +164,16 @@ def run(args: argparse.Namespace) -> int:
                 failed |= _evaluate(args, asked, probing, samples, name, where)
         for name, reason in failed.items():
             print(f"viq: error: {name}: {reason}", file=sys.stderr)
-        if not has_scores(asked, samples):
-            return 2
-        document = assemble(
-            asked,
-            samples,
-            args.out,
-            made=Provenance.now(["viq", *sys.argv[1:]], args.device),
-            notes=chosen.notes,
-        )
+        with aggregating(args.out):
+            if not has_scores(asked, samples):
+                return 2
+            document = assemble(
+                asked,
+                samples,
+                args.out,
+                made=Provenance.now(["viq", *sys.argv[1:]], args.device),
+                notes=chosen.notes,
+            )
     document.save(args.out)
     print_document(document, args.json)
     return 1 if failed else 0
