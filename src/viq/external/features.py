@@ -124,7 +124,7 @@ def _efficientnet() -> Features:
             " a DINOv2",
             EFFICIENTNET,
         )
-    from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-not-found]
+    from efficientnet_lite_pytorch import EfficientNet
 
     path = Path(weights.submodule_search_locations[0]) / _EFFICIENTNET_FILE
     network = EfficientNet.from_name(EFFICIENTNET)
