@@ -81,7 +81,7 @@ def foreign(tmp_path_factory):
 def proximal(tmp_path_factory, tiny_tokenizer):
     """A run's folder with a proximal tokenizer."""
     own = tiny_tokenizer.config.network
-    quantizer = QuantizerConfig(levels=None, bottleneck=8)
+    quantizer = QuantizerConfig(levels=None, bottleneck=8, limit="l_inf")
     network = replace(
         own,
         head=replace(own.head, quantizer=quantizer),
