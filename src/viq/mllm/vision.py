@@ -3,6 +3,7 @@
 Axes: N patches of all images, C width, P patch side in pixels.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ _MISSING = (
 )
 
 
-class FeatureNetwork(nn.Module):
+class FeatureNetwork(nn.Module, ABC):
     """Features of images of any size, before anything is rounded.
 
     Attributes:
@@ -39,10 +40,9 @@ class FeatureNetwork(nn.Module):
     image: ImageConfig
     fingerprint: str | None = None
 
-    @torch.no_grad()
+    @abstractmethod
     def forward(self, pixels: Tensor, packing: Packing) -> Tensor:
         """Features (N, C) of flat pixels (N, 3 * P * P) in [-1, 1]."""
-        raise NotImplementedError
 
 
 class ContinuousFeatures(FeatureNetwork):
