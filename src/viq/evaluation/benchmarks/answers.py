@@ -5,6 +5,8 @@ https://arxiv.org/abs/2007.00398, OCRBench https://arxiv.org/abs/2305.07895, Cha
 https://arxiv.org/abs/2203.10244, SimpleVQA https://arxiv.org/abs/2502.13059.
 """
 
+from dataclasses import replace
+
 from viq.evaluation.benchmarks.benchmark import Benchmark, question
 from viq.evaluation.benchmarks.rows import Row
 from viq.evaluation.task import Item
@@ -65,19 +67,7 @@ TEXTVQA = Benchmark(
     score=lambda item, answer: vqa_accuracy(answer, item.answers),
     max_new_tokens=32,
 )
-DOCVQA = Benchmark(
-    name="docvqa",
-    title="DocVQA (ANLS)",
-    metric="ANLS",
-    repository="lmms-lab-encoder/DocVQA",
-    config="DocVQA",
-    split="validation",
-    columns=("questionId", "question", "image", "answers"),
-    id="questionId",
-    read=_document,
-    score=lambda item, answer: anls(answer, item.answers),
-    max_new_tokens=32,
-)
+DOCVQA = replace(INFOVQA, name="docvqa", title="DocVQA (ANLS)", config="DocVQA")
 OCRBENCH = Benchmark(
     name="ocrbench",
     title="OCRBench (share right)",
