@@ -7,7 +7,7 @@ too, may make the picture smaller: each gets as many bytes as the models took, a
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +126,9 @@ class Curves:
 
     def table(self, samples: Samples) -> Table:
         """The numbers of all points."""
-        columns = (SUBJECT, Column(name="setting"), RATE, *(QUALITY[key] for key in MEASURES))
+        # None is the best: the rows are of different rates.
+        qualities = (replace(QUALITY[key], better=None) for key in MEASURES)
+        columns = (SUBJECT, Column(name="setting"), RATE, *qualities)
         rows: list[tuple[Cell, ...]] = []
         shown = self._shown(samples)
         for point, records in shown.records:
