@@ -1,6 +1,7 @@
 """From one stage to the next: what a run folder holds, and how a new network takes it over."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from viq.checkpoint import VisionTower, load_vision_tower
+from viq.convert.resize import resize_positions
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
 from viq.data.packing import TextPacking
@@ -16,7 +18,7 @@ from viq.data.sample import Sample, usable
 from viq.errors import InputError, ModelError
 from viq.external.vae import load_vae
 from viq.mllm.model import MultimodalConfig, MultimodalModel
-from viq.model.encoder import EncoderConfig
+from viq.model.encoder import Encoder, EncoderConfig
 from viq.model.network import PARTS, Network
 from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer, load
@@ -106,6 +108,16 @@ def carry_over(
 
 def _by(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape))
+
+
+def with_positions(encoder: Encoder, side: int) -> Encoder:
+    """A copy whose learned position grid is ``side`` patches high and wide."""
+    with torch.device("meta"):
+        resized = Encoder(replace(encoder.config, position_side=side))
+    state = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    state["positions.weight"] = resize_positions(state["positions.weight"], side)
+    resized.load_state_dict(state, assign=True)
+    return resized
 
 
 def load_teacher(weight: float, inputs: Inputs) -> VisionTower | None:

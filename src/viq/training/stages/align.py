@@ -7,18 +7,16 @@ and the frozen tower that it was at the start keeps it from forgetting what it k
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from viq.checkpoint import VisionTower, load_vision_tower, save_vision_tower
-from viq.convert.resize import resize_positions
 from viq.data.sample import Sample
 from viq.model.encoder import AttentionPool, Encoder
 from viq.model.packing import Packing
-from viq.training.handover import find, gather, load_teacher
+from viq.training.handover import find, gather, load_teacher, with_positions
 from viq.training.stage import Inputs
 from viq.training.stages.text_aligned import Company, Seen, TextAlignedConfig, TextAlignedStage
 
@@ -68,16 +66,6 @@ class AlignStage(TextAlignedStage):
         """Writes ``tower/``, and ``mllm/`` where there is a language model."""
         save_vision_tower(VisionTower(self.network.encoder, self.network.pool), folder / "tower")
         self.export_mllm(folder)
-
-
-def with_positions(encoder: Encoder, side: int) -> Encoder:
-    """A copy whose learned position grid is ``side`` patches high and wide."""
-    with torch.device("meta"):
-        resized = Encoder(replace(encoder.config, position_side=side))
-    state = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    state["positions.weight"] = resize_positions(state["positions.weight"], side)
-    resized.load_state_dict(state, assign=True)
-    return resized
 
 
 def build(config: AlignConfig, inputs: Inputs, validation: Sequence[Sample]) -> AlignStage:

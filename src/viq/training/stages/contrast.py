@@ -15,7 +15,7 @@ Axes: B pairs, C width of the vision tower, S pixels on an image's side.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,11 +36,13 @@ from viq.external.sentence import (
 )
 from viq.image import patchify, to_image, to_range
 from viq.image.sheet import Cell, Row, sheet
+from viq.mllm.vision import load_encoder
 from viq.model.encoder import AttentionPool, Encoder, EncoderConfig, PoolConfig
 from viq.model.layers import gradient_checkpointing
 from viq.model.network import keep_scale
 from viq.model.packing import Packing
 from viq.model.text_tower import TextTower, TextTowerConfig
+from viq.training.handover import with_positions
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation
 from viq.training.stage import Evaluation, Frozen, Inputs, Losses, Stage
@@ -96,6 +98,7 @@ class ContrastStage(Stage):
         tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
         sentence: SentenceEncoder | None = None,
         features: Features | None = None,
+        start: Encoder | None = None,
     ) -> None:
         """For ``build``.
 
@@ -105,6 +108,10 @@ class ContrastStage(Stage):
             tokenize: captions to token ids, for a text tower that trains along.
             sentence: needed where ``text`` is "sentence".
             features: needed where ``features_weight`` is not 0.
+            start: an encoder to go on from, of the config's shape but for its position grid.
+
+        Raises:
+            ModelError: ``start`` has another shape.
         """
         super().__init__()
         self.config = config
@@ -113,6 +120,8 @@ class ContrastStage(Stage):
         self.pool = AttentionPool(config.pool)
         for part in (self.encoder, self.pool):
             keep_scale(part)
+        if start is not None:
+            self._take(start)
         width = config.pool.width
         self.text_tower: TextTower | None = None
         self.sentence: Frozen | None = None
@@ -134,6 +143,12 @@ class ContrastStage(Stage):
         self.weights = {"contrast": config.contrast_weight}
         if features is not None:
             self.weights["features"] = config.features_weight
+
+    def _take(self, start: Encoder) -> None:
+        found = replace(start.config, position_side=self.config.encoder.position_side)
+        if found != self.config.encoder:
+            raise ModelError(f"the start's encoder is {found}, this run's {self.config.encoder}")
+        self.encoder = with_positions(start, found.position_side).float()
 
     def counts(self, batch: PairBatch) -> dict[str, float]:
         return dict.fromkeys(self.weights, float(len(batch.captions)))
@@ -238,12 +253,12 @@ class ContrastStage(Stage):
         save_vision_tower(VisionTower(self.encoder, self.pool), folder / "tower")
 
 
-def build(config: ContrastConfig, inputs: Inputs, validation: PairBatch) -> ContrastStage:  # noqa: ARG001
-    """The stage from nothing.
+def build(config: ContrastConfig, inputs: Inputs, validation: PairBatch) -> ContrastStage:
+    """The stage from nothing, or from an encoder that knows something of pixels already.
 
     Args:
         config: of the run.
-        inputs: of the run; nothing of it is needed here.
+        inputs: ``start``, if given: a tokenizer or a tower.
         validation: pairs to evaluate on.
 
     Raises:
@@ -259,6 +274,7 @@ def build(config: ContrastConfig, inputs: Inputs, validation: PairBatch) -> Cont
         tokenize=tokenize,
         sentence=load_sentence_encoder(config.sentence) if config.text == "sentence" else None,
         features=load_features(config.features) if config.features_weight else None,
+        start=None if inputs.start is None else load_encoder(inputs.start),
     )
 
 
