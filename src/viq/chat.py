@@ -6,7 +6,8 @@ training, with its answer behind it, and when the answer is generated.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,6 +71,7 @@ def encode_chat(
     tokenizer: "PreTrainedTokenizerBase",
     image_tokens: Sequence[int],
     *,
+    spell: bool = False,
     name: str | None = None,
 ) -> ChatTokens:
     """A whole conversation, of which the answers are supervised, each with its end-of-turn token.
@@ -81,17 +83,19 @@ def encode_chat(
         messages: as in ``viq.data.sample.Sample``.
         tokenizer: a tokenizer of transformers; without a chat template it gets ``CHATML``.
         image_tokens: how many tokens each image has, in order.
+        spell: answers are tokenised letter by letter. A model that learns so reads words that it
+            never saw, and what it writes is decoded as ever.
         name: the sample, for errors.
 
     Raises:
-        InputError: there is no answer, the messages name another number of images, a text has
+        InputError: there is no answer, the tokenizer cannot spell, the messages name another number of images, a text has
             the characters that stand for images here, or the template cannot write the messages
             or does not let answers be told from prompts.
     """
     written = _write(messages, tokenizer, len(image_tokens), False, name)
     if not written.answers:
         raise InputError("there is no answer to learn from", name)
-    return _encode(written, tokenizer, image_tokens)
+    return _encode(written, tokenizer, image_tokens, spell)
 
 
 def encode_prompt(
@@ -242,7 +246,10 @@ def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
 
 
 def _encode(
-    written: _Text, tokenizer: "PreTrainedTokenizerBase", image_tokens: Sequence[int]
+    written: _Text,
+    tokenizer: "PreTrainedTokenizerBase",
+    image_tokens: Sequence[int],
+    spell: bool = False,
 ) -> ChatTokens:
     image_id = filling_id(tokenizer)
     ids: list[int] = []
@@ -257,7 +264,47 @@ def _encode(
                 places += range(len(ids), len(ids) + count)
                 ids += [image_id] * count
                 labels += [IGNORED] * count
-            tokens = tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+            if spell and number % 2:
+                tokens = _spelled(piece, tokenizer)
+            else:
+                tokens = tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
             ids += tokens
             labels += tokens if number % 2 else [IGNORED] * len(tokens)
     return ChatTokens(ids, labels, places)
+
+
+def _spelled(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens of each character alone, special tokens whole."""
+    special, letters = _speller(tokenizer)
+    ids: list[int] = []
+    for piece in special.split(text):
+        ids += (
+            letters(piece) if special.fullmatch(piece) else [i for c in piece for i in letters(c)]
+        )
+    return ids
+
+
+@lru_cache(maxsize=8)
+def _speller(
+    tokenizer: "PreTrainedTokenizerBase",
+) -> tuple[re.Pattern[str], Callable[[str], list[int]]]:
+    """What finds special tokens, and what tokenises one of them or one character.
+
+    Raises:
+        InputError: the tokenizer writes more than a character for a character.
+    """
+    names = sorted(map(re.escape, _special_tokens(tokenizer)), key=len, reverse=True)
+
+    @cache
+    def tokens(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        return ids
+
+    trial = "In 5 words."
+    spelled = [number for letter in trial for number in tokens(letter)]
+    if (found := tokenizer.decode(spelled, clean_up_tokenization_spaces=False)) != trial:
+        raise InputError(
+            f"this language model's tokenizer cannot spell: {trial!r} letter by letter reads"
+            f" {found!r}; give --no-data.phases.0.spell-answers, and for every phase so"
+        )
+    return re.compile(rf"({'|'.join(names) or '(?!)'})"), tokens

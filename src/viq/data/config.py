@@ -41,6 +41,7 @@ class PhaseConfig:
         max_patches: patches of a batch, the encoder's sequence.
         weights: of the sources, by name; one that is not named takes no part.
         tokens: of the language model, filling included: the phase's budget over all lanes.
+        spell_answers: answers are tokenised letter by letter: for small models that learn to read.
     """
 
     area: int
@@ -49,6 +50,7 @@ class PhaseConfig:
     max_patches: int
     weights: dict[str, float]
     tokens: int
+    spell_answers: bool = False
 
     def __post_init__(self) -> None:
         for name in ("area", "seq_len", "max_patches", "tokens"):

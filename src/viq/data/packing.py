@@ -76,7 +76,9 @@ class TextPacking:
                 sample.id,
             )
         counts = [sum(image_tokens(g, phase.pool) for g in image.grid_sizes) for image in read]
-        tokens = encode_chat(sample.messages, self.tokenizer, counts, name=sample.id)
+        tokens = encode_chat(
+            sample.messages, self.tokenizer, counts, spell=phase.spell_answers, name=sample.id
+        )
         try:
             tokens = truncate(tokens, phase.seq_len)
         except InputError as error:

@@ -52,14 +52,15 @@ class Vae(nn.Module):
 
 
 def small_vae() -> Vae:
-    """A new, untrained autoencoder for nano: 8x down, 16 latent channels, narrow at full size.
+    """A new, untrained autoencoder for nano: 8x down, 16 latent channels, little at full size.
 
     Of diffusers' classes the deep-compression autoencoder (https://arxiv.org/abs/2410.10733)
-    learns by far the soonest, for it passes pixels around its blocks (docs/LOG.md).
+    learns by far the soonest, for it passes pixels around its blocks (docs/LOG.md). A block at
+    full size would cost as much as all others.
     """
     from diffusers import AutoencoderDC
 
-    widths, none = (24, 48, 96, 128), ((), (), (), ())
+    widths, none = (32, 64, 128, 128), ((), (), (), ())
     return Vae(
         AutoencoderDC(
             latent_channels=16,
@@ -68,8 +69,13 @@ def small_vae() -> Vae:
             decoder_block_types="ResBlock",
             encoder_block_out_channels=widths,
             decoder_block_out_channels=widths,
-            encoder_layers_per_block=(1, 1, 1, 1),
-            decoder_layers_per_block=(1, 1, 1, 2),
+            encoder_layers_per_block=(
+                0,
+                1,
+                1,
+                1,
+            ),
+            decoder_layers_per_block=(0, 1, 1, 2),
             encoder_qkv_multiscales=none,
             decoder_qkv_multiscales=none,
             downsample_block_type="pixel_unshuffle",

@@ -19,19 +19,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from viq.checkpoint import bundled, local_folder
 from viq.errors import ModelError
 from viq.mllm.config import FORMAT, MultimodalConfig
 
 LM, ADAPTER = "lm", "adapter"  # folders inside it
+MLLM = "mllm"  # the folder of a model beside its tokenizer, in this package and in a run
 CONFIG = "config.json"
 
 
 def find_folder(where: str | Path, revision: str | None = None, **hub_options: Any) -> Path:
-    """The folder itself, or what the hub has by that id, fetched if need be.
+    """The folder itself, a bundled one, or what the hub has by that id, fetched if need be.
 
     Raises:
-        ModelError: there is neither.
+        ModelError: there is neither, or no language model comes with the bundled tokenizer.
     """
+    if (own := bundled_folder(where)) is not None:
+        return own
     if Path(where).is_dir():
         return Path(where)
     unknown = ModelError("no such model: not a folder, and not a hub id (owner/name)", str(where))

@@ -114,6 +114,15 @@ class FSQ(nn.Module):
         self._check(latents)
         return _bound(latents.float(), self._constants(latents.device))[0]
 
+    def shares(self, latents: Tensor) -> Tensor:
+        """Where latents (..., K) lie between the outer levels, float32 in (0, 1), before rounding.
+
+        Raises:
+            ValueError: the last axis is not ``len(levels)`` wide.
+        """
+        self._check(latents)
+        return torch.sigmoid(2 * (self._constants(latents.device).shift + latents.float()))
+
     def forward(self, latents: Tensor) -> Quantized:
         """Quantizes (..., K) in float32, whatever the dtype: in bfloat16 codes near an edge flip.
 

@@ -33,9 +33,14 @@ _PIXELS = SourceConfig(name="corpus", path=DATA, need_text=False, row_weights=_W
 _CAPTIONED = SourceConfig(name="corpus", path=DATA)
 _HELD_OUT = SourceConfig(name="corpus", path=DATA, split="validation")
 _SYNTHETIC = SourceConfig(name="synthetic", kind="synthetic")
+_WORDS = SourceConfig(name="words", kind="synthetic", tasks=("words",), seed=1)
 _SYNTHETIC_HELD_OUT = SourceConfig(name="synthetic", kind="synthetic", split="validation")
 _ADAPTER = AdapterConfig(rank=16, alpha=16, dropout=0.0, dora=False)
-_MIXED = {"corpus": 1.0, "synthetic": 1.0}
+# Of the shallow language model of stages 1 and 2, which has a lot to learn anew.
+_WIDE_ADAPTER = AdapterConfig(rank=64, alpha=64, dropout=0.0, dora=False)
+# Reading is the hardest of all that is asked; captions of eleven thousand pictures are soon known.
+_PATCH_WEIGHT = 10.0  # squared errors of pixels in [-1, 1] are small
+_MIXED = {"corpus": 1.0, "words": 2.0, "synthetic": 2.0}
 
 
 def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
@@ -48,7 +53,7 @@ def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
 
 def _text(*phases: PhaseConfig) -> TextDataConfig:
     return TextDataConfig(
-        sources=(_CAPTIONED, _SYNTHETIC),
+        sources=(_CAPTIONED, _WORDS, _SYNTHETIC),
         validation=(_HELD_OUT, _SYNTHETIC_HELD_OUT),
         phases=phases,
     )
@@ -56,7 +61,13 @@ def _text(*phases: PhaseConfig) -> TextDataConfig:
 
 def _phase(side: int, pool: int, tokens: int) -> PhaseConfig:
     return PhaseConfig(
-        area=side**2, pool=pool, seq_len=1024, max_patches=4096, weights=_MIXED, tokens=tokens
+        area=side**2,
+        pool=pool,
+        seq_len=1024,
+        max_patches=4096,
+        weights=_MIXED,
+        tokens=tokens,
+        spell_answers=True,
     )
 
 
@@ -89,9 +100,9 @@ def contrast() -> ContrastConfig:
 def align() -> AlignConfig:
     """viq train align --recipe nano --data CORPUS --start runs/contrast --out runs/align"""
     return AlignConfig(
-        data=_text(_phase(128, 2, 500_000), _phase(256, 2, 1_000_000)),
-        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
-        adapter=_ADAPTER,
+        data=_text(_phase(256, 2, 1_500_000)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5})),
+        adapter=_WIDE_ADAPTER,
         position_side=32,
     )
 
@@ -100,23 +111,26 @@ def proximal() -> ProximalConfig:
     """viq train proximal --recipe nano --start runs/align --vae runs/vae --out runs/proximal"""
     halved = dict.fromkeys(("carried", "projector", "lm"), 0.5)
     return ProximalConfig(
-        data=_text(_phase(256, 2, 1_000_000)),
+        data=_text(_phase(256, 2, 800_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=halved)),
-        adapter=_ADAPTER,
+        adapter=_WIDE_ADAPTER,
         shape=NANO_SHAPE,
         bottleneck=32,
+        patch_weight=_PATCH_WEIGHT,
     )
 
 
 def quantize() -> QuantizeConfig:
     """viq train quantize --recipe nano --start runs/proximal --out runs/quantize"""
     return QuantizeConfig(
-        data=_text(_phase(256, 2, 2_000_000)),
+        data=_text(_phase(256, 2, 5_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
-        adapter=_ADAPTER,
+        adapter=_WIDE_ADAPTER,
         shape=NANO_SHAPE,
         bottleneck=32,
         code_blocks=NANO_CODE_BLOCKS,
+        patch_weight=_PATCH_WEIGHT,
+        even_weight=0.1,
     )
 
 

@@ -38,3 +38,19 @@ def commitment(latents: Tensor, entries: Tensor, packing: Packing, weight: float
     towards_entries = (latents - entries.detach()).square().mean((1, 2))
     rows = towards_latents + weight * towards_entries
     return torch.stack([image.mean() for image in packing.split(rows)])
+
+
+def unevenness(shares: Tensor, directions: int = 16) -> Tensor:
+    """How far points (N, Q, K) in the unit cube are from filling it evenly, 0 to about 1: ().
+
+    The sliced Wasserstein distance (https://arxiv.org/abs/1902.00434) of each code head's points
+    to as many even ones, along the cube's axes and along random directions, in units of what
+    points that all lie in the middle have.
+    """
+    points = shares.float().transpose(0, 1)  # (Q, N, K)
+    width = points.shape[-1]
+    random = F.normalize(torch.randn(directions, width, device=points.device), dim=-1)
+    lines = torch.cat((torch.eye(width, device=points.device), random)).T  # (K, lines)
+    found = ((points - 0.5) @ lines).sort(1).values
+    even = ((torch.rand_like(points[:1]) - 0.5) @ lines).sort(1).values
+    return (found - even).square().mean() * 12  # an even coordinate has a variance of 1 / 12

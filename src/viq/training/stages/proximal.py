@@ -42,6 +42,7 @@ class CodesConfig(TextAlignedConfig):
     limit: Limit = "l_inf"
     target: Target = "vae"  # what the latent head regresses
     recon_weight: float = 1.0
+    patch_weight: float = 0.0  # of the pixels of each patch, by a linear map beside the latents
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -50,6 +51,8 @@ class CodesConfig(TextAlignedConfig):
         ):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be 1 or more.")
+        if self.patch_weight and (self.target == "none" or not self.recon_weight):
+            raise ValueError("patch_weight needs a latent head: target and recon_weight.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class CodesStage(TextAlignedStage):
             text=config.text_weight,
             distil=config.distil_weight,
             recon=config.recon_weight,
+            patch=config.patch_weight,
             **weights,
         )
 

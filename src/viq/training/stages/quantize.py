@@ -37,7 +37,7 @@ from viq.training.handover import (
     load_network,
     load_teacher,
 )
-from viq.training.losses import commitment
+from viq.training.losses import commitment, unevenness
 from viq.training.stage import Inputs
 from viq.training.stages.proximal import CodesConfig, CodesStage, codes_network, tensors_of
 from viq.training.stages.text_aligned import Company, Seen
@@ -54,11 +54,14 @@ class QuantizeConfig(CodesConfig):
     codebook_size: int | None = None  # SimVQ of so many entries takes the place of FSQ
     nested: bool = True  # FSQ lies inside the bottleneck, else it takes its place
     principal_axes: bool = True  # FSQ begins along the axes of the start's representation
+    even_weight: float = 0.0  # of a loss that spreads FSQ's latents evenly over their cube
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.codebook_size is not None and self.codebook_size < 2:
             raise ValueError(f"codebook_size is {self.codebook_size}; it must be 2 or more.")
+        if self.even_weight and self.codebook_size is not None:
+            raise ValueError("even_weight is for FSQ's latents; SimVQ has none, so give 0.")
 
 
 class QuantizeStage(CodesStage):
@@ -83,7 +86,7 @@ class QuantizeStage(CodesStage):
         direct = ("head.project_in.", "embedder.project_out.")
         carried = carry_over(network, tensors, new=() if quantizer.bottleneck else direct)
         commit = 0.0 if config.codebook_size is None else 1.0
-        super().__init__(config, network, carried, company, commit=commit)
+        super().__init__(config, network, carried, company, commit=commit, even=config.even_weight)
         self._start = origin
         self._seen: Tensor | None = None
 
@@ -141,12 +144,17 @@ class QuantizeStage(CodesStage):
             embedder.project_out.load_state_dict(chain(expand, self._start.out))
 
     def see(self, pixels: Tensor, packing: Packing) -> Seen:
-        """The features behind the rounding, and SimVQ's own loss."""
+        """The features behind the rounding, and the quantizer's own loss."""
         output, quantizer = self.network(pixels, packing), self.network.head.quantizer
         if self.training:
             self._count(output.codes)
         if not isinstance(quantizer, SimVQ):
-            return Seen(output.embedded, {})
+            if not self.config.even_weight:
+                return Seen(output.embedded, {})
+            assert isinstance(quantizer, FSQ)
+            # One number of all patches together; each image counts the same of it.
+            even = unevenness(quantizer.shares(output.latents)).expand(len(packing))
+            return Seen(output.embedded, {"even": even})
         entries = quantizer.entries(output.codes)
         return Seen(output.embedded, {"commit": commitment(output.latents, entries, packing)})
 

@@ -116,7 +116,19 @@ class TextAlignedStage(Stage):
         else:
             self.pool.requires_grad_(False)
         self.vae = None if company.vae is None else Frozen(company.vae)
-        off = {"text": self.mllm, "distil": self.teacher, "recon": self.latent_head}
+        self.to_patches: nn.Linear | None = None  # from the latent head's rows to pixels
+        if weights.get("patch") and self.latent_head is not None:
+            width = self.latent_head.config.width
+            self.to_patches = nn.Linear(width, 3 * self.patch_size**2)
+            # It is of this stage alone, and must not pull at the network before it knows anything.
+            nn.init.zeros_(self.to_patches.weight)
+            nn.init.zeros_(self.to_patches.bias)
+        off: dict[str, nn.Module | Frozen | None] = {
+            "text": self.mllm,
+            "distil": self.teacher,
+            "recon": self.latent_head,
+            "patch": self.to_patches,
+        }
         self.weights = {k: v for k, v in weights.items() if v and off.get(k, True) is not None}
         if not self.weights:
             raise ValueError("every loss is off; give at least one of them a weight.")
@@ -166,7 +178,8 @@ class TextAlignedStage(Stage):
             groups |= self.mllm.parameter_groups()
         trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         groups["carried"] = [p for n, p in trained if n in self.carried]
-        groups["new"] = [p for n, p in trained if n not in self.carried]
+        new = [p for n, p in trained if n not in self.carried]
+        groups["new"] = new if self.to_patches is None else [*new, *self.to_patches.parameters()]
         return groups
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -187,14 +200,16 @@ class TextAlignedStage(Stage):
             images = []
             if self.teacher is not None or self.latent_head is not None:
                 images = images_of(pixels, batch.packing, self.patch_size)
-            return Losses(self._sums(batch, images, self.see(pixels, batch.packing)))
+            return Losses(self._sums(batch, images, pixels, self.see(pixels, batch.packing)))
         if self.mllm is None:
             return Losses({})
         width = self.network.encoder.config.width
         nothing = torch.zeros(0, width, device=batch.rows.device)
         return Losses({"text": self._text(batch, nothing)})
 
-    def _sums(self, batch: Batch, images: Sequence[Tensor], seen: Seen) -> dict[str, Tensor]:
+    def _sums(
+        self, batch: Batch, images: Sequence[Tensor], pixels: Tensor, seen: Seen
+    ) -> dict[str, Tensor]:
         sums = {name: losses.sum() for name, losses in seen.losses.items()}
         if self.mllm is not None:
             sums["text"] = self._text(batch, seen.features)
@@ -202,8 +217,12 @@ class TextAlignedStage(Stage):
             student = self.pool(seen.features, batch.packing)
             sums["distil"] = distillation(student, self.teacher()(images)).sum()
         if self.latent_head is not None:
-            predicted = self.latent_head(seen.features, batch.packing)
+            rows = self.latent_head.to_rows(seen.features, batch.packing)
+            predicted = self.latent_head.to_latents(rows, batch.packing)
             sums["recon"] = reconstruction(predicted, self.encode_targets(images)).sum()
+            if self.to_patches is not None:
+                patches = batch.packing.split(self.to_patches(rows))
+                sums["patch"] = reconstruction(patches, batch.packing.split(pixels)).sum()
         return sums
 
     def _text(self, batch: Batch, features: Tensor) -> Tensor:
@@ -245,7 +264,7 @@ class TextAlignedStage(Stage):
         counts = self.counts(batch)
         figures = {
             f"eval_{name}": float(loss) / max(1.0, counts[name])
-            for name, loss in self._sums(batch, images, seen).items()
+            for name, loss in self._sums(batch, images, pixels, seen).items()
         }
         pictures: dict[str, Image.Image] = {}
         if self.latent_head is not None:
