@@ -1,4 +1,5 @@
 import pytest
+from tokenizers.pre_tokenizers import ByteLevel
 
 from viq.chat import CHATML, IGNORED, encode_chat, encode_prompt, end_of_turn, truncate
 from viq.errors import InputError
@@ -265,3 +266,22 @@ def test_truncation_leaves_something_to_learn(plain):
         f"set/1: no answer lies in the first {first} of its {len(tokens.input_ids)} tokens;"
         " use a longer sequence (seq_len)"
     )
+
+
+def test_spelled_answers_read_the_same_and_have_a_token_a_letter(plain):
+    messages = [turn("user", IMAGE, "the end?"), turn("assistant", "the mat\n2")]
+    spelled = encode_chat(messages, plain, [3], spell=True)
+    usual = encode_chat(messages, plain, [3])
+    assert plain.decode(spelled.input_ids) == plain.decode(usual.input_ids)
+    begins = spelled.labels.index(next(i for i in spelled.labels if i != IGNORED))
+    assert spelled.input_ids[:begins] == usual.input_ids[:begins]  # the prompt is as ever
+    answer = [i for i in spelled.labels if i != IGNORED]
+    assert len(answer) == len("the mat\n2") + 1  # and the end of the turn, in one
+
+
+def test_a_tokenizer_that_cannot_spell_is_an_error(make_tokenizer):
+    tokenizer = make_tokenizer(chat_template=PLAIN)
+    tokenizer.backend_tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=True)
+    messages = [turn("user", "the end?"), turn("assistant", "the mat")]
+    with pytest.raises(InputError, match=r"cannot spell.*--no-data\.phases\.0"):
+        encode_chat(messages, tokenizer, [], spell=True)

@@ -149,3 +149,15 @@ def test_cuda_backends_agree_with_sdpa(backend, shared, causal):
             out = attention(*half, PACKING, causal=causal)
         results.append((out, *torch.autograd.grad(out.float().square().sum(), half)))
     torch.testing.assert_close(results[1], results[0], atol=2e-2, rtol=2e-2)
+
+
+def test_training_on_a_cpu_in_bfloat16_gives_what_inference_gives():
+    tensors = inputs(torch.bfloat16)
+    fused = attention(*tensors, PACKING)
+    trained = [x.float().requires_grad_() for x in tensors]
+    out = attention(*(x.bfloat16() for x in trained), PACKING)
+    torch.testing.assert_close(out, fused, rtol=0.02, atol=0.02)
+    weights = torch.randn_like(out)
+    found = torch.autograd.grad((out * weights).sum(), trained)
+    expected = torch.autograd.grad((plainly(*trained) * weights.float()).sum(), trained)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)

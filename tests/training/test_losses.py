@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from viq.model.packing import Packing
-from viq.training.losses import commitment, distillation, reconstruction
+from viq.training.losses import commitment, distillation, reconstruction, unevenness
 
 
 def test_distillation_is_one_minus_the_cosine_of_each_image():
@@ -44,3 +44,21 @@ def test_commitment_pulls_entries_and_a_quarter_as_much_latents():
     torch.testing.assert_close(losses.detach(), expected)
     losses.sum().backward()
     torch.testing.assert_close(latents.grad, -0.25 * entries.grad)
+
+
+def test_even_points_are_nearly_even_and_points_in_the_middle_are_one_off():
+    torch.manual_seed(0)
+    even = torch.rand(20_000, 2, 6)
+    assert unevenness(even) < 0.001
+    # Along each axis the middle is a whole variance away, and along any direction as well.
+    assert abs(unevenness(torch.full((20_000, 2, 6), 0.5)) - 1) < 0.01
+    diagonal = torch.rand(20_000, 1, 1).expand(-1, 2, 6)  # even along each axis, but a line
+    assert unevenness(diagonal) > 0.1
+
+
+def test_the_gradient_of_unevenness_spreads_points():
+    torch.manual_seed(0)
+    points = (0.5 + 0.05 * torch.randn(512, 1, 3)).requires_grad_()
+    unevenness(points).backward()
+    outwards = points.detach() - 0.5
+    assert (points.grad * outwards).sum() < 0  # a step down the gradient goes outwards

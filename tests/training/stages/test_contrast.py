@@ -13,7 +13,7 @@ from viq.data.config import PairDataConfig
 from viq.data.pairs import PairBatch, PairConfig
 from viq.errors import ModelError
 from viq.external.features import Features
-from viq.model.encoder import EncoderConfig, PoolConfig
+from viq.model.encoder import Encoder, EncoderConfig, PoolConfig
 from viq.model.packing import Packing
 from viq.model.text_tower import TextTowerConfig
 from viq.training.loop import LoopConfig
@@ -257,3 +257,17 @@ def test_it_overfits_eight_pairs(text):
     assert figures["eval_recall_1"] == 1.0
     assert figures["eval_chance_1"] == 1 / 8
     assert figures["eval_features"] < 0.05
+
+
+def test_it_goes_on_from_an_encoder_with_another_grid():
+    start = Encoder(replace(CONFIG.encoder, position_side=5))
+    stage = ContrastStage(CONFIG, pairs(), tokenize=as_bytes, start=start)
+    assert stage.encoder.config == CONFIG.encoder
+    torch.testing.assert_close(stage.encoder.patch_embed.weight, start.patch_embed.weight)
+    assert stage.encoder.patch_embed.weight is not start.patch_embed.weight
+
+
+def test_a_start_of_another_shape_is_refused():
+    start = Encoder(replace(CONFIG.encoder, depth=1))
+    with pytest.raises(ModelError, match="the start's encoder is"):
+        ContrastStage(CONFIG, pairs(), tokenize=as_bytes, start=start)

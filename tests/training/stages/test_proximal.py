@@ -166,3 +166,17 @@ def test_eight_samples_are_learnt_by_heart(toys, config, samples, overfit):
     assert figures["eval_exact"] == 1
     assert figures["eval_distil"] < 0.02
     assert figures["eval_recon"] < 0.05 * before
+
+
+def test_pixels_of_patches_are_regressed_beside_latents(toys, config, samples):
+    stage = ProximalStage(replace(config, patch_weight=10.0), toys.tower, toys.company())
+    batch = toys.batch(samples)
+    squares = batch.packing.split(batch.pixels.square().mean(1))
+    expected = sum(one.mean() for one in squares)  # the map is zero at first
+    torch.testing.assert_close(stage(batch).sums["patch"].float(), expected.float())
+    assert {id(p) for p in stage.to_patches.parameters()} <= {id(p) for p in stage.groups()["new"]}
+
+
+def test_pixels_of_patches_need_a_latent_head(config):
+    with pytest.raises(ValueError, match="patch_weight needs a latent head"):
+        replace(config, patch_weight=1.0, target="none")

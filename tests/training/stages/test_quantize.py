@@ -317,3 +317,19 @@ def test_eight_samples_are_learnt_by_heart(toys, config, proximal, samples, over
     assert figures["eval_exact"] == 1
     assert figures["eval_distil"] < 0.02
     assert figures["eval_recon"] < 0.1 * before
+
+
+def test_the_even_spread_is_a_loss_of_its_own(toys, config, proximal, samples):
+    torch.manual_seed(1)
+    stage = QuantizeStage(replace(config, even_weight=0.5), proximal.network, toys.company())
+    batch = toys.batch(samples)
+    sums = stage(batch).sums
+    assert stage.weights["even"] == 0.5
+    assert 0 < sums["even"] / batch.images < 2
+    (gradient,) = torch.autograd.grad(sums["even"], [stage.network.head.reduce.weight])
+    assert gradient.abs().sum() > 0
+
+
+def test_simvq_has_nothing_to_spread(config):
+    with pytest.raises(ValueError, match="SimVQ has none"):
+        replace(config, codebook_size=64, even_weight=0.1)
