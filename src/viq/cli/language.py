@@ -87,15 +87,16 @@ def find(where: str) -> str:
     Raises:
         ModelError: it is a bundled name, and no language model comes with that.
     """
-    from viq.checkpoint import WEIGHTS, bundled
+    from viq.checkpoint import bundled
+    from viq.mllm.files import CONFIG, MLLM, bundled_folder
 
-    folder = WEIGHTS / where if where in bundled() else Path(where)
-    if (folder / "mllm" / "config.json").is_file():
-        return str(folder / "mllm")
-    if where in bundled():
+    if where not in bundled():
+        inside = Path(where) / MLLM
+        return str(inside) if (inside / CONFIG).is_file() else where
+    if (folder := bundled_folder(where)) is None:
         raise ModelError(
             "no language model comes with it yet; give --model a folder or Hugging Face id of one"
             " that reads codes, or a run's folder with mllm/ in it",
             where,
         )
-    return where
+    return str(folder)

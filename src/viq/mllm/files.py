@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from viq.checkpoint import bundled, local_folder
+from viq import checkpoint
 from viq.errors import ModelError
 from viq.mllm.config import FORMAT, MultimodalConfig
 
@@ -32,9 +32,14 @@ def find_folder(where: str | Path, revision: str | None = None, **hub_options: A
     """The folder itself, a bundled one, or what the hub has by that id, fetched if need be.
 
     Raises:
-        ModelError: there is neither, or no language model comes with the bundled tokenizer.
+        ModelError: there is none of these, or no language model comes with a bundled tokenizer.
     """
-    if (own := bundled_folder(where)) is not None:
+    if str(where) in checkpoint.bundled():
+        if (own := bundled_folder(str(where))) is None:
+            raise ModelError(
+                "no language model comes with it yet; name a folder, or a hub id (owner/name)",
+                str(where),
+            )
         return own
     if Path(where).is_dir():
         return Path(where)
@@ -48,6 +53,12 @@ def find_folder(where: str | Path, revision: str | None = None, **hub_options: A
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot be fetched from the hub ({reason})", str(where)) from error
+
+
+def bundled_folder(name: str) -> Path | None:
+    """The folder of the language model that comes with a bundled tokenizer; None: none does."""
+    folder = checkpoint.WEIGHTS / name / MLLM
+    return folder if (folder / CONFIG).is_file() else None
 
 
 def read_config(folder: Path) -> MultimodalConfig:
@@ -144,9 +155,12 @@ def load_part(part: nn.Module, name: str, tensors: dict[str, Tensor], folder: Pa
 
 
 def reference(where: str, folder: Path) -> str:
-    """How ``config.json`` names a model: relative inside its folder, else a folder's whole path."""
+    """How ``config.json`` names a model: relative inside its folder, else a folder's whole path.
+
+    A bundled name stays one, also where there is a folder of that name.
+    """
     path = Path(where).absolute()
-    if not path.is_dir():
+    if where in checkpoint.bundled() or not path.is_dir():
         return where
     inside = path.is_relative_to(folder.absolute())
     return f"./{path.relative_to(folder.absolute())}" if inside else str(path)
