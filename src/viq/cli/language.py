@@ -64,10 +64,10 @@ def load_language_model(
     from viq.mllm import MultimodalModel
 
     check_device(device)
-    folder = find(where)
+    check_bundled(where)
     # Bars of conversions and downloads are for terminals; they come from several libraries.
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-        model = MultimodalModel.from_pretrained(folder, lm=lm, dtype=dtype)
+        model = MultimodalModel.from_pretrained(where, lm=lm, dtype=dtype)
     blind = reads_images and model.config.sees is None
     beside = Path(where) / "tokenizer"
     if blind and (beside / "config.json").is_file():
@@ -81,22 +81,18 @@ def load_language_model(
     return model.to(device)  # type: ignore[arg-type]
 
 
-def find(where: str) -> str:
-    """The model itself: inside a run's folder, beside a bundled tokenizer, or as it was named.
+def check_bundled(where: str) -> None:
+    """Says what to give where no language model comes with a bundled tokenizer.
 
     Raises:
-        ModelError: it is a bundled name, and no language model comes with that.
+        ModelError: it is such a tokenizer's name.
     """
     from viq.checkpoint import bundled
-    from viq.mllm.files import CONFIG, MLLM, bundled_folder
+    from viq.mllm.files import bundled_folder
 
-    if where not in bundled():
-        inside = Path(where) / MLLM
-        return str(inside) if (inside / CONFIG).is_file() else where
-    if (folder := bundled_folder(where)) is None:
+    if where in bundled() and bundled_folder(where) is None:
         raise ModelError(
             "no language model comes with it yet; give --model a folder or Hugging Face id of one"
             " that reads codes, or a run's folder with mllm/ in it",
             where,
         )
-    return str(folder)

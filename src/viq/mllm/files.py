@@ -31,6 +31,8 @@ CONFIG = "config.json"
 def find_folder(where: str | Path, revision: str | None = None, **hub_options: Any) -> Path:
     """The folder itself, a bundled one, or what the hub has by that id, fetched if need be.
 
+    Each of them may be a tokenizer's or a run's, with the model in ``mllm/``.
+
     Raises:
         ModelError: there is none of these, or no language model comes with a bundled tokenizer.
     """
@@ -42,12 +44,12 @@ def find_folder(where: str | Path, revision: str | None = None, **hub_options: A
             )
         return own
     if Path(where).is_dir():
-        return Path(where)
+        return _inside(Path(where))
     unknown = ModelError("no such model: not a folder, and not a hub id (owner/name)", str(where))
     if "/" not in str(where) or str(where).startswith((".", "/")):
         raise unknown
     try:
-        return Path(snapshot_download(str(where), revision=revision, **hub_options))
+        return _inside(Path(snapshot_download(str(where), revision=revision, **hub_options)))
     except HFValidationError:
         raise unknown from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -164,6 +166,10 @@ def reference(where: str, folder: Path) -> str:
         return where
     inside = path.is_relative_to(folder.absolute())
     return f"./{path.relative_to(folder.absolute())}" if inside else str(path)
+
+
+def _inside(folder: Path) -> Path:
+    return folder / MLLM if (folder / MLLM / CONFIG).is_file() else folder
 
 
 def _whole(reference: str, folder: Path) -> str:
