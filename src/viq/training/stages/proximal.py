@@ -96,6 +96,7 @@ class CodesStage(TextAlignedStage):
         tokenizer = Tokenizer.from_network(fold(self.network), image, vae)
         tokenizer.save_pretrained(folder / "tokenizer")
         self.export_mllm(folder)
+        self.export_letters(folder)
 
 
 class ProximalStage(CodesStage):

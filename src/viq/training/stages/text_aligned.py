@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from viq.checkpoint import VisionTower
@@ -33,11 +34,13 @@ from viq.model.latent_head import LatentHead
 from viq.model.layers import gradient_checkpointing
 from viq.model.packing import Packing
 from viq.training.answers import answers
+from viq.training.letters import LetterReader
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation, reconstruction
 from viq.training.stage import Evaluation, Frozen, Losses, Stage
 
 Target = Literal["vae", "pixels", "none"]
+LETTERS = "letters.safetensors"  # in a run's folder
 SHOWN = 8  # images in the picture of an evaluation
 
 
@@ -50,6 +53,7 @@ class TextAlignedConfig:
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: the LM is frozen
     text_weight: float = 1.0
     distil_weight: float = 10.0
+    letters_weight: float = 0.0  # of reading lines of text without a language model
     answer_tokens: int = 32  # that the language model may write for each validation sample
 
 
@@ -68,6 +72,7 @@ class Company:
     teacher: VisionTower | None = None
     vae: Vae | None = None  # whose latents are regressed; without one it is pixels
     validation: Batch | None = None  # held-out samples, none but these
+    letters: LetterReader | None = None  # of the stage before
 
 
 class Teacher(nn.Module):
@@ -116,6 +121,9 @@ class TextAlignedStage(Stage):
         else:
             self.pool.requires_grad_(False)
         self.vae = None if company.vae is None else Frozen(company.vae)
+        self.letters: LetterReader | None = None
+        if config.letters_weight:
+            self.letters = company.letters or LetterReader(network.encoder.config.width)
         self.to_patches: nn.Linear | None = None  # from the latent head's rows to pixels
         if weights.get("patch") and self.latent_head is not None:
             width = self.latent_head.config.width
@@ -123,11 +131,13 @@ class TextAlignedStage(Stage):
             # It is of this stage alone, and must not pull at the network before it knows anything.
             nn.init.zeros_(self.to_patches.weight)
             nn.init.zeros_(self.to_patches.bias)
+        weights["letters"] = config.letters_weight
         off: dict[str, nn.Module | Frozen | None] = {
             "text": self.mllm,
             "distil": self.teacher,
             "recon": self.latent_head,
             "patch": self.to_patches,
+            "letters": self.letters,
         }
         self.weights = {k: v for k, v in weights.items() if v and off.get(k, True) is not None}
         if not self.weights:
@@ -171,6 +181,11 @@ class TextAlignedStage(Stage):
         if self.mllm is not None:
             self.mllm.save_pretrained(folder / "mllm")
 
+    def export_letters(self, folder: Path) -> None:
+        """Writes ``letters.safetensors``, from which the next stage's reader goes on."""
+        if self.letters is not None:
+            save_file(self.letters.state_dict(), folder / LETTERS)
+
     def groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """The network's "carried" and "new" parameters, and the multimodal model's groups."""
         groups: dict[str, Iterable[nn.Parameter]] = {"projector": [], "lm": []}
@@ -179,7 +194,9 @@ class TextAlignedStage(Stage):
         trained = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         groups["carried"] = [p for n, p in trained if n in self.carried]
         new = [p for n, p in trained if n not in self.carried]
-        groups["new"] = new if self.to_patches is None else [*new, *self.to_patches.parameters()]
+        for part in (self.to_patches, self.letters):
+            new += [] if part is None else part.parameters()
+        groups["new"] = new
         return groups
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -187,6 +204,8 @@ class TextAlignedStage(Stage):
         counts = dict.fromkeys(self.weights, float(batch.images))
         if "text" in counts:
             counts["text"] = float(batch.supervised)
+        if "letters" in counts:
+            counts["letters"] = float(sum(bool(line) for line in batch.lines))
         return counts
 
     def size(self, batch: Batch) -> dict[str, float]:
@@ -213,6 +232,8 @@ class TextAlignedStage(Stage):
         sums = {name: losses.sum() for name, losses in seen.losses.items()}
         if self.mllm is not None:
             sums["text"] = self._text(batch, seen.features)
+        if self.letters is not None:
+            sums["letters"] = self.letters.loss(seen.features, batch.packing, batch.lines)
         if self.teacher is not None:
             student = self.pool(seen.features, batch.packing)
             sums["distil"] = distillation(student, self.teacher()(images)).sum()
@@ -273,6 +294,9 @@ class TextAlignedStage(Stage):
             quality = [psnr(a, b) for a, b in zip(images, rebuilt, strict=True)]
             figures["eval_psnr"] = sum(quality) / len(quality)
             pictures["reconstruction"] = _side_by_side(images, rebuilt, quality)
+        if self.letters is not None:
+            read = self.letters.exact(seen.features, batch.packing, batch.lines)
+            figures["eval_letters_exact"] = read
         text = ""
         if self.mllm is not None:
             figures["eval_exact"], text = answers(
