@@ -88,9 +88,9 @@ def encode_chat(
         name: the sample, for errors.
 
     Raises:
-        InputError: there is no answer, the tokenizer cannot spell, the messages name another number of images, a text has
-            the characters that stand for images here, or the template cannot write the messages
-            or does not let answers be told from prompts.
+        InputError: there is no answer, the messages name another number of images, a text has
+            the characters that stand for images here, the template cannot write the messages or
+            does not let answers be told from prompts, or the tokenizer cannot spell.
     """
     written = _write(messages, tokenizer, len(image_tokens), False, name)
     if not written.answers:

@@ -6,8 +6,9 @@ import torch
 
 from viq.checkpoint import load_vision_tower
 from viq.data.sample import Sample
-from viq.errors import InputError
+from viq.errors import InputError, ModelError
 from viq.mllm.model import MultimodalModel
+from viq.training.handover import _load_letters
 from viq.training.stage import Inputs
 from viq.training.stages.align import AlignConfig, AlignStage, build
 
@@ -177,3 +178,23 @@ def test_eight_samples_are_learnt_by_heart(toys, config, samples, overfit):
     assert figures["eval_text"] < 0.05
     assert figures["eval_exact"] == 1
     assert figures["eval_distil"] < 0.02
+
+
+def test_letters_are_read_from_samples_that_say_their_line(toys, config, samples, tmp_path):
+    config = replace(config, letters_weight=2.0)
+    stage = AlignStage(config, toys.tower, toys.company())
+    lined = [replace(sample, line="fox" if n < 3 else None) for n, sample in enumerate(samples)]
+    batch = toys.batch(lined)
+    assert batch.lines == ("fox",) * 3 + (None,) * 5
+    assert stage.counts(batch)["letters"] == 3
+    losses = stage(batch).sums
+    assert losses["letters"] > 0
+    assert {id(p) for p in stage.letters.parameters()} <= {id(p) for p in stage.groups()["new"]}
+    stage.export(tmp_path)
+    torch.manual_seed(5)
+    again = _load_letters(str(tmp_path), toys.tower.encoder.config.width)
+    torch.testing.assert_close(again.state_dict(), stage.letters.state_dict())
+    (tmp_path / "letters.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ModelError, match="letters.safetensors: the reader of letters does not"):
+        _load_letters(str(tmp_path), toys.tower.encoder.config.width)
+    assert _load_letters(str(tmp_path / "none"), 8) is None
