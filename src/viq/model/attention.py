@@ -25,8 +25,8 @@ _chosen: Backend = "auto"
 # kernels take whole eights only.
 _CPU_CHANNELS, _GPU_CHANNELS = 16, 8
 # On a CPU the fused kernel's backward pass takes four to six times as long as plain products do
-# for 64 rows, and as long for about 500.
-_SHORT = 256
+# for 64 rows, and as long for some 600.
+_SHORT = 600
 
 
 def attention(
@@ -125,10 +125,12 @@ def _sdpa(
         # Not by enable_gqa: in float32 a GPU has no kernel for it but one that writes all scores.
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
     parts = []
-    for start, count, length in packing.runs:
-        rows = slice(start, start + count * length)
+    sizes = [count * length for _, count, length in packing.runs]
+    # Split, not sliced one by one: the gradient of each slice would be as long as the whole.
+    runs = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
+    for (_, count, length), run in zip(packing.runs, runs, strict=True):
         batched_query, batched_key, batched_value = (
-            x[rows].unflatten(0, (count, length)).transpose(1, 2) for x in (query, key, value)
+            x.unflatten(0, (count, length)).transpose(1, 2) for x in run
         )
         if _trains_on_cpu(query) and length <= _SHORT and not causal:
             scores = (batched_query * scale) @ batched_key.transpose(-1, -2)

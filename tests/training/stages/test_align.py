@@ -195,6 +195,6 @@ def test_letters_are_read_from_samples_that_say_their_line(toys, config, samples
     again = _load_letters(str(tmp_path), toys.tower.encoder.config.width)
     torch.testing.assert_close(again.state_dict(), stage.letters.state_dict())
     (tmp_path / "letters.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(ModelError, match="letters.safetensors: the reader of letters does not"):
+    with pytest.raises(ModelError, match=r"letters\.safetensors: the reader of letters does not"):
         _load_letters(str(tmp_path), toys.tower.encoder.config.width)
     assert _load_letters(str(tmp_path / "none"), 8) is None
