@@ -37,6 +37,7 @@ _HELD_OUT = SourceConfig(name="corpus", path=DATA, split="validation")
 _SYNTHETIC = SourceConfig(name="synthetic", kind="synthetic")
 _WORDS = SourceConfig(name="words", kind="synthetic", tasks=("words",), seed=1)
 _SYNTHETIC_HELD_OUT = SourceConfig(name="synthetic", kind="synthetic", split="validation")
+_WORDS_HELD_OUT = replace(_WORDS, split="validation")
 _ADAPTER = AdapterConfig(rank=16, alpha=16, dropout=0.0, dora=False)
 # Of the shallow language model of stages 1 and 2, which has a lot to learn anew.
 _WIDE_ADAPTER = AdapterConfig(rank=64, alpha=64, dropout=0.0, dora=False)
@@ -56,8 +57,9 @@ def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
 def _text(*phases: PhaseConfig) -> TextDataConfig:
     return TextDataConfig(
         sources=(_CAPTIONED, _WORDS, _SYNTHETIC),
-        validation=(_HELD_OUT, _SYNTHETIC_HELD_OUT),
+        validation=(_HELD_OUT, _WORDS_HELD_OUT, _SYNTHETIC_HELD_OUT),
         phases=phases,
+        validation_samples=96,
     )
 
 

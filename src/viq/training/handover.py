@@ -189,8 +189,8 @@ def _load_letters(start: str | None, width: int) -> LetterReader | None:
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
     """One batch of all images of the samples, without their texts."""
     reader = patch_reader(phase, patch_size)
-    read = usable(lambda sample, _: read_all(sample, reader), samples)
-    images = [image for one in read for image in one]
+    read = usable(lambda sample, _: (sample.line, read_all(sample, reader)), samples)
+    images = [image for _, one in read for image in one]
     rows = [reader.no_rows(), *(image.rows for image in images)]
     none = torch.zeros(0, dtype=torch.int64)
     return Batch(
@@ -202,7 +202,7 @@ def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int)
         labels=none,
         lengths=(),
         image_positions=none,
-        lines=tuple(None for image in images for _ in image.grid_sizes),
+        lines=tuple(line for line, one in read for image in one for _ in image.grid_sizes),
     )
 
 

@@ -8,7 +8,7 @@ from viq.checkpoint import load_vision_tower
 from viq.data.sample import Sample
 from viq.errors import InputError, ModelError
 from viq.mllm.model import MultimodalModel
-from viq.training.handover import _load_letters
+from viq.training.handover import _load_letters, images_alone
 from viq.training.stage import Inputs
 from viq.training.stages.align import AlignConfig, AlignStage, build
 
@@ -187,6 +187,7 @@ def test_letters_are_read_from_samples_that_say_their_line(toys, config, samples
     batch = toys.batch(lined)
     assert batch.lines == ("fox",) * 3 + (None,) * 5
     assert stage.counts(batch)["letters"] == 3
+    assert images_alone(lined, config.data.phases[0], 16).lines == batch.lines
     losses = stage(batch).sums
     assert losses["letters"] > 0
     assert {id(p) for p in stage.letters.parameters()} <= {id(p) for p in stage.groups()["new"]}
