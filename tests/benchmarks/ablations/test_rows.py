@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -78,6 +79,19 @@ def test_phases_share_the_steps():
     assert tokens == [str(3 * 512), str(2 * 512)]
     with pytest.raises(InputError, match="1 steps of stage quantize are too few for 2 phases"):
         Budget(recipe="debug", steps=5, proximal_steps=4).flags(ROWS[DEFAULT], "quantize", 0)
+
+
+def test_the_page_tells_of_this_budget(request):
+    text = " ".join((request.config.rootpath / "docs" / "ABLATIONS.md").read_text().split())
+    budget, config = Budget(), RECIPES["nano"].stages["quantize"]()
+    assert f"The default is {budget.proximal_steps} steps of stage `proximal`" in text
+    assert f"(bottleneck of {config.bottleneck} numbers, {config.limit} limit)" in text
+    rest = budget.steps - budget.proximal_steps
+    assert f"and {rest} of stage `quantize` (FSQ of 64,000 codes, four code heads" in text
+    assert math.prod(config.levels) == 64_000
+    assert config.shape.code_heads == 4
+    assert f"of {budget.seq_len} tokens each" in text
+    assert f"at most {budget.side} x {budget.side} pixels" in text
 
 
 def test_wrong_budgets_are_refused():

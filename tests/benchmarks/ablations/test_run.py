@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import run
 from results import read, write
+from rows import ROWS
 
 from viq.cli.main import main as viq
+from viq.tokenizer import load
 
 SCRIPT = Path(run.__file__)
 
@@ -164,3 +166,34 @@ def _wait_for(path, process):
         assert time.monotonic() < end
         time.sleep(0.1)
     assert os.path.exists(path)
+
+
+@pytest.fixture(scope="module")
+def proximal_of(chain, tmp_path_factory):
+    """Trains stage proximal for a row, once for rows that change nothing in it."""
+    folder, known = tmp_path_factory.mktemp("proximal"), {}
+
+    def train(row):
+        changes = row.changes("proximal")
+        if changes not in known:
+            known[changes] = folder / str(len(known))
+            _train(row, "proximal", chain, chain / "align", known[changes])
+        return known[changes]
+
+    return train
+
+
+def _train(row, stage, chain, start, out):
+    budget = run.Budget(recipe="debug", steps=4, proximal_steps=2, side=128)
+    flags = ["--start", str(start), "--vae", str(chain / "vae"), "--out", str(out)]
+    flags += [*budget.flags(row, stage, 0), *row.changes(stage)]
+    assert viq(["train", stage, "--recipe", "debug", *flags]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_trains(chain, proximal_of, tmp_path, name):
+    row = ROWS[name]
+    start = proximal_of(row) if "proximal" in row.stages else chain / "align"
+    _train(row, "quantize", chain, start, tmp_path / "run")
+    assert load(tmp_path / "run" / "tokenizer").config.network.head.quantizer.code_levels
