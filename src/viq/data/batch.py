@@ -33,7 +33,7 @@ class Batch:
     image_positions: Tensor  # (V,) int64 places in the sequence of image tokens, in order
     tiles: tuple[tuple[int, int], ...] = ()  # where rows are tiles: of each picture, after the view
     # of the whole, so many rows and columns of them
-    lines: tuple[str | None, ...] = ()  # of each image, what is written there, if it is one line
+    letters: Tensor | None = None  # (N, FRAMES) uint8 classes, where rows are patches: data.letters
 
     @property
     def images(self) -> int:
@@ -52,5 +52,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Self:
         """The batch with its tensors on ``device``."""
-        names = ("rows", "input_ids", "labels", "image_positions")
-        return replace(self, **{n: getattr(self, n).to(device, non_blocking=True) for n in names})
+        names = ("rows", "input_ids", "labels", "image_positions", "letters")
+        found = {name: getattr(self, name) for name in names}
+        moved = {n: t.to(device, non_blocking=True) for n, t in found.items() if t is not None}
+        return replace(self, **moved)

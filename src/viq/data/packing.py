@@ -17,7 +17,7 @@ from viq.chat import IGNORED, encode_chat, filling_id, image_tokens, truncate
 from viq.codes import Codes
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
-from viq.data.readers import ImageReader, read_all
+from viq.data.readers import ImageReader, joined_letters, read_all
 from viq.data.sample import Sample, usable
 from viq.errors import InputError
 from viq.model.packing import Packing
@@ -35,7 +35,7 @@ class TextItem:
     labels: NDArray[np.int64]  # (T,)
     image_positions: NDArray[np.int64]
     tiles: tuple[tuple[int, int], ...] = ()  # of each picture, where rows are tiles
-    line: str | None = None  # the sample's
+    letters: NDArray[np.uint8] | None = None  # (R, FRAMES), where rows are patches
 
     @property
     def patches(self) -> int:
@@ -95,7 +95,7 @@ class TextPacking:
             labels=labels,
             image_positions=np.array(tokens.image_positions, np.int64),
             tiles=tuple(image.tiles for image in read if image.tiles is not None),
-            line=sample.line,
+            letters=joined_letters(read),
         )
 
     def add(self, item: TextItem) -> Batch | None:
@@ -159,7 +159,9 @@ class TextPacking:
             lengths=(*lengths, filling) if filling else tuple(lengths),
             image_positions=_joined(places),
             tiles=tuple(tiles for item in items for tiles in item.tiles),
-            lines=tuple(item.line for item in items for _ in item.grid_sizes),
+            letters=None
+            if any(item.letters is None for item in items)
+            else _joined(item.letters for item in items if item.letters is not None),
         )
 
 

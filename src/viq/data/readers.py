@@ -3,15 +3,18 @@
 Axes: N patches of one image, P patch side in pixels, Q code heads, T tiles of S pixels a side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from viq.codes import Codes
 from viq.data.config import PhaseConfig
 from viq.data.images import as_picture
+from viq.data.letters import LETTERS, frames, no_frames
 from viq.data.sample import Sample, SampleImage
 from viq.errors import CodesError, FingerprintError, ImageError
 from viq.external.tiling import TilingConfig, best_grid, cut, shown_patches
@@ -24,6 +27,7 @@ class ImageRows(NamedTuple):
     rows: NDArray[Any]  # (R, ...)
     grid_sizes: tuple[tuple[int, int], ...]  # of what the language model reads: mostly one grid
     tiles: tuple[int, int] | None = None  # rows and columns of tiles, where rows are tiles
+    letters: NDArray[np.uint8] | None = None  # (R, FRAMES), where rows are patches: data.letters
 
 
 class ImageReader(Protocol):
@@ -60,8 +64,13 @@ class PatchReader:
         Raises:
             ImageError: it cannot be read, or is codes; names it.
         """
-        prepared = prepare(as_picture(image, name), self.image, name=name)
-        return ImageRows(to_patches(prepared, self.image).numpy(), (prepared.grid_size,))
+        picture = as_picture(image, name)
+        prepared = prepare(picture, self.image, name=name)
+        known = picture.info.get(LETTERS) if isinstance(picture, Image.Image) else None
+        scale = prepared.encoded_size[1] / prepared.original_size[1]
+        letters = frames(known, scale, prepared.grid_size, self.image.patch_size)
+        rows = to_patches(prepared, self.image).numpy()
+        return ImageRows(rows, (prepared.grid_size,), letters=letters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +155,12 @@ class TileReader:
         views = cut(picture, tiles, side, self.resample)  # (T, S, S, 3)
         rows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(len(views), -1)
         return ImageRows(rows, tuple(grids), tiles)
+
+
+def joined_letters(read: Sequence[ImageRows]) -> NDArray[np.uint8] | None:
+    """The letters (R, FRAMES) of several images; None where rows are not patches."""
+    known = [image.letters for image in read if image.letters is not None]
+    return np.concatenate([no_frames(), *known]) if len(known) == len(read) else None
 
 
 def read_all(sample: Sample, reader: ImageReader) -> list[ImageRows]:

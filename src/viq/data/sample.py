@@ -25,7 +25,6 @@ class Sample:
     id: str
     images: tuple[SampleImage, ...]
     messages: tuple[Message, ...]
-    line: str | None = None  # all that is written in the only image, where it is known and one line
 
 
 class Source(Protocol):

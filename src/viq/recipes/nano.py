@@ -107,7 +107,7 @@ def read() -> AlignConfig:
     Letters before words: a language model learns to read from a few answers only what it is shown.
     The language model's tokenizer packs the texts, and nothing else of it is used.
     """
-    phase = replace(_phase(256, 2, 12_000_000), seq_len=4096, weights={"corpus": 1.0, "words": 4.0})
+    phase = replace(_phase(256, 2, 8_000_000), seq_len=4096)
     return AlignConfig(
         data=_text(phase),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),

@@ -15,7 +15,7 @@ from viq.convert.resize import resize_positions
 from viq.data.batch import Batch
 from viq.data.config import PhaseConfig
 from viq.data.packing import TextPacking
-from viq.data.readers import patch_reader, read_all
+from viq.data.readers import joined_letters, patch_reader, read_all
 from viq.data.sample import Sample, usable
 from viq.errors import InputError, ModelError
 from viq.external.vae import load_vae
@@ -189,8 +189,9 @@ def _load_letters(start: str | None, width: int) -> LetterReader | None:
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:
     """One batch of all images of the samples, without their texts."""
     reader = patch_reader(phase, patch_size)
-    read = usable(lambda sample, _: (sample.line, read_all(sample, reader)), samples)
-    images = [image for _, one in read for image in one]
+    read = usable(lambda sample, _: read_all(sample, reader), samples)
+    images = [image for one in read for image in one]
+    letters = joined_letters(images)
     rows = [reader.no_rows(), *(image.rows for image in images)]
     none = torch.zeros(0, dtype=torch.int64)
     return Batch(
@@ -202,7 +203,7 @@ def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int)
         labels=none,
         lengths=(),
         image_positions=none,
-        lines=tuple(line for line, one in read for image in one for _ in image.grid_sizes),
+        letters=None if letters is None else torch.from_numpy(letters),
     )
 
 

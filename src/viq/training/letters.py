@@ -1,88 +1,63 @@
-"""A loss for reading: a line of text, letter by letter, from the features of its picture.
+"""A loss for reading: which letters stand in a patch, where that is known (``viq.data.letters``).
 
-A language model learns to read from few answers only when it can already read. Where none of
-that is there yet, connectionist temporal classification
-(https://www.cs.toronto.edu/~graves/icml_2006.pdf) gets to letters with a small part of the
-samples: it is told the letters of a line and their order, not where they are.
+A language model learns to read from few answers only what it is shown. An encoder that has never
+read gets there with a small part of the samples when it is told each letter where it stands.
 
-Axes: N patches of all images, C width, h x w patches of one image, T frames, K classes.
+Axes: N patches of all images, C width, FRAMES of a patch, M of them with a letter.
 """
-
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viq.model.packing import Packing
+from viq.data.letters import BLANK, CLASSES, FRAMES, UNKNOWN
 
-ALPHABET = (
-    " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-    ".,:;!?'\"-+*/=%&@#()[]{}<>_|\\~^`$€£¥°"
-)
-FRAMES = 8  # of a column of patches, 2 pixels of 16 each: letters may be as narrow as 4
-_BLANK, _OTHER = 0, 1  # classes; then the alphabet's
+_BLANK_SHARE = 0.05  # of a blank frame's loss: there are many more of them than letters
 
 
 class LetterReader(nn.Module):
-    """Each column of patches becomes frames, and each frame a letter or a blank."""
+    """Each frame of a patch as a letter or a blank, from the patch's feature alone."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.score = nn.Linear(width, FRAMES)  # which row of a column has the line
-        self.letters = nn.Linear(width, FRAMES * (len(ALPHABET) + 2))
+        self.letters = nn.Linear(width, FRAMES * CLASSES)
 
-    def forward(self, features: Tensor, grid_size: tuple[int, int]) -> Tensor:
-        """Log-probabilities (T, K) of one image's features (h * w, C), float32."""
-        rows = self.norm(features).unflatten(0, grid_size)  # (h, w, C)
-        shares = self.score(rows).float().softmax(0).unsqueeze(-1)  # (h, w, FRAMES, 1)
-        letters = self.letters(rows).float().unflatten(-1, (FRAMES, -1))
-        return (shares * letters).sum(0).flatten(0, 1).log_softmax(-1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (N, FRAMES, CLASSES), float32, of features (N, C)."""
+        return self.letters(self.norm(features)).float().unflatten(-1, (FRAMES, CLASSES))
 
-    def loss(self, features: Tensor, packing: Packing, lines: Sequence[str | None]) -> Tensor:
-        """The sum over all lines of their mean negative log-likelihood a letter.
+    def loss(self, features: Tensor, classes: Tensor | None) -> Tensor:
+        """The negative log-likelihood of all letters together, and a little of all blanks'.
 
         Args:
             features: (N, C) of all images.
-            packing: the images.
-            lines: what each says, None where it is not a single line.
+            classes: (N, FRAMES) of them; None: nothing is known.
         """
-        read = self._read(features, packing, lines)
-        if not read:
+        if classes is None:
             return features.new_zeros((), dtype=torch.float32)
-        frames = [len(logs) for logs, _ in read]
-        targets = [_classes(line) for _, line in read]
-        losses = F.ctc_loss(
-            nn.utils.rnn.pad_sequence([logs for logs, _ in read]),
-            torch.cat(targets),
-            torch.tensor(frames),
-            torch.tensor([len(target) for target in targets]),
-            blank=_BLANK,
-            reduction="none",
-            zero_infinity=True,  # a line of more letters than frames teaches nothing
-        )
-        return (losses / torch.tensor([len(t) for t in targets], device=losses.device)).sum()
+        scores, targets = self._known(features, classes)
+        weight = torch.ones(CLASSES, device=scores.device)
+        weight[BLANK] = _BLANK_SHARE
+        return F.cross_entropy(scores, targets, weight=weight, reduction="sum")
 
     @torch.no_grad()
-    def exact(self, features: Tensor, packing: Packing, lines: Sequence[str | None]) -> float:
-        """The share of lines of which every letter is right; NaN if there are none."""
-        read = self._read(features, packing, lines)
-        right = [_collapsed(logs.argmax(-1)) == _classes(line).tolist() for logs, line in read]
-        return sum(right) / len(right) if right else float("nan")
+    def right(self, features: Tensor, classes: Tensor | None) -> float:
+        """The share of letters that are the likeliest one where they stand; NaN without letters."""
+        if not letter_count(classes):
+            return float("nan")
+        assert classes is not None
+        scores, targets = self._known(features, classes)
+        written = targets != BLANK
+        likeliest = scores[written][:, BLANK + 1 :].argmax(-1) + BLANK + 1
+        return float((likeliest == targets[written]).float().mean())
 
-    def _read(
-        self, features: Tensor, packing: Packing, lines: Sequence[str | None]
-    ) -> list[tuple[Tensor, str]]:
-        images = zip(packing.split(features), packing, lines, strict=True)
-        return [(self(one, size), line) for one, size, line in images if line]
-
-
-def _classes(line: str) -> Tensor:
-    found = (ALPHABET.find(letter) for letter in line)
-    return torch.tensor([_OTHER if place < 0 else place + 2 for place in found])
+    def _known(self, features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and classes of all frames of which something is known."""
+        known = classes[:, 0] != UNKNOWN
+        return self(features[known]).flatten(0, 1), classes[known].flatten().long()
 
 
-def _collapsed(best: Tensor) -> list[int]:
-    kept = torch.unique_consecutive(best)
-    return [int(label) for label in kept if label != _BLANK]
+def letter_count(classes: Tensor | None) -> int:
+    """M, how many frames (N, FRAMES) have a letter."""
+    return 0 if classes is None else int(((classes != BLANK) & (classes != UNKNOWN)).sum())

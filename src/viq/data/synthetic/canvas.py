@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from viq.data.letters import Letter
+
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont
 
@@ -168,6 +170,20 @@ class Canvas:
             place = centre[0] - mask.width // 2, centre[1] - mask.height // 2
             image.paste(colour, place, mask)
         return image
+
+    def letters(self) -> list[Letter]:
+        """The middles of all letters of level texts, in the picture's pixels."""
+        found: list[Letter] = []
+        for (left, top), text, font, _, anchor, _, _ in self._texts:
+            ink = font.getbbox(text, anchor=anchor)
+            x = left + ink[0] - font.getbbox(text, anchor="la")[0]
+            y = top + (ink[1] + ink[3]) / 2
+            for letter in text:
+                width = font.getlength(letter)
+                if letter != " ":
+                    found.append((letter, x + width / 2, y))
+                x += width
+        return found
 
     def _scaled(self, box: Sequence[int]) -> tuple[int, int, int, int]:
         s = self._scale

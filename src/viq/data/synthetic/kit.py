@@ -21,7 +21,6 @@ class Scene(NamedTuple):
 
     images: list[Image.Image]
     turns: list[Turn]
-    line: str | None = None  # all that is written, where it is one line
 
 
 @dataclass(frozen=True, kw_only=True)

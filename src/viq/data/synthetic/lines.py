@@ -118,8 +118,7 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     while _width(texts, font := face.at(size)) > 600:
         size = size * 3 // 4
     canvas = _drawn(rng, theme(rng), style, texts, font)
-    line = texts[0] if len(texts) == 1 else None
-    return Scene([worn(rng, canvas)], _turns(rng, kit, texts), line)
+    return Scene([worn(rng, canvas)], _turns(rng, kit, texts))
 
 
 def _width(texts: list[str], font: Font) -> int:

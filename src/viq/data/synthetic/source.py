@@ -94,13 +94,12 @@ class SyntheticSource:
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         place = int(np.searchsorted(self._bounds, rng.random(), side="right"))
         task = self.tasks[min(place, len(self.tasks) - 1)]
-        scene = FAMILIES[task](rng, self._kit)
-        turns = several(rng, scene.turns, between(rng, 1, MAX_TURNS))
+        images, turns = FAMILIES[task](rng, self._kit)
+        turns = several(rng, turns, between(rng, 1, MAX_TURNS))
         return Sample(
             id=f"{self.name}/{task}/{self.split}/{index}",
-            images=tuple(scene.images),
-            messages=_messages(len(scene.images), turns),
-            line=scene.line,
+            images=tuple(images),
+            messages=_messages(len(images), turns),
         )
 
 

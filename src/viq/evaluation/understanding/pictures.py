@@ -116,7 +116,7 @@ def _shapes(rng: np.random.Generator, kit: Kit) -> Drawn:
 
 
 def _chart(rng: np.random.Generator, kit: Kit) -> Drawn:
-    (picture,), turns, _ = charts.draw(rng, kit)
+    (picture,), turns = charts.draw(rng, kit)
     (kind,) = (answer for question, answer in turns if question in charts.QUESTIONS["kind"])
     return picture.resize((CHART_SIDE, CHART_SIDE)), {"kind": kind}
 
