@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, features
 from PIL import __version__ as pillow
 
-from viq.data.synthetic import fonts, lines
+from viq.data.synthetic import fonts
 from viq.data.synthetic.source import TASKS, SyntheticSource
 from viq.errors import InputError
 
@@ -141,19 +141,3 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
         SyntheticSource()
     monkeypatch.undo()
     assert importlib.util.find_spec("matplotlib")
-
-
-def test_a_line_is_known_where_it_is_all_that_is_written():
-    source = SyntheticSource(tasks=("words",))
-    known = 0
-    for sample in (source[k] for k in range(60)):
-        said = [m["content"][-1]["text"] for m in sample.messages if m["role"] == "assistant"]
-        asked = [m["content"][-1]["text"] for m in sample.messages if m["role"] == "user"]
-        whole = [a for q, a in zip(asked, said, strict=True) if q in lines.QUESTIONS["say"]]
-        if sample.line is None:
-            assert not whole or "\n" in whole[0]
-        else:
-            assert not whole or whole[0] == sample.line
-            known += bool(whole)
-    assert known > 20
-    assert SyntheticSource(tasks=("shapes",))[0].line is None

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from viq.checkpoint import load_vision_tower
+from viq.data.letters import LETTERS
 from viq.data.sample import Sample
 from viq.errors import InputError, ModelError
 from viq.mllm.model import MultimodalModel
@@ -180,16 +181,20 @@ def test_eight_samples_are_learnt_by_heart(toys, config, samples, overfit):
     assert figures["eval_distil"] < 0.02
 
 
-def test_letters_are_read_from_samples_that_say_their_line(toys, config, samples, tmp_path):
+def test_letters_are_read_where_pictures_know_them(toys, config, samples, tmp_path):
     config = replace(config, letters_weight=2.0)
     stage = AlignStage(config, toys.tower, toys.company())
-    lined = [replace(sample, line="fox" if n < 3 else None) for n, sample in enumerate(samples)]
-    batch = toys.batch(lined)
-    assert batch.lines == ("fox",) * 3 + (None,) * 5
-    assert stage.counts(batch)["letters"] == 3
-    assert images_alone(lined, config.data.phases[0], 16).lines == batch.lines
-    losses = stage(batch).sums
-    assert losses["letters"] > 0
+    drawn = []
+    for number, sample in enumerate(samples):
+        image = sample.images[0].copy()
+        if number < 3:
+            image.info[LETTERS] = [("f", 9.0, 9.0), ("x", 20.0, 9.0)]
+        drawn.append(replace(sample, images=(image,)))
+    batch = toys.batch(drawn)
+    assert stage.counts(batch)["letters"] == 6
+    assert stage(batch).sums["letters"] > 0
+    alone = images_alone(drawn, config.data.phases[0], 16)
+    torch.testing.assert_close(alone.letters, batch.letters)
     assert {id(p) for p in stage.letters.parameters()} <= {id(p) for p in stage.groups()["new"]}
     stage.export(tmp_path)
     torch.manual_seed(5)
