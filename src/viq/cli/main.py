@@ -14,7 +14,7 @@ from viq.version import __version__
 
 COMMANDS = (
     *("encode", "decode", "inspect", "compare", "convert", "train", "extract", "ask"),
-    *("eval", "report"),
+    *("eval", "report", "doctor", "completion"),
 )
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two as a shell reports the signals
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     if args.command is None:
         parser.print_help(sys.stderr)
@@ -85,7 +85,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
         prog="viq",
         description="Turns images of any size into discrete codes, and the codes into images.",
