@@ -36,6 +36,7 @@ _CAPTIONED = SourceConfig(name="corpus", path=DATA)
 _HELD_OUT = SourceConfig(name="corpus", path=DATA, split="validation")
 _SYNTHETIC = SourceConfig(name="synthetic", kind="synthetic")
 _WORDS = SourceConfig(name="words", kind="synthetic", tasks=("words",), seed=1)
+_PASSAGES = SourceConfig(name="passages", kind="synthetic", tasks=("passages",), seed=2)
 _SYNTHETIC_HELD_OUT = SourceConfig(name="synthetic", kind="synthetic", split="validation")
 _WORDS_HELD_OUT = replace(_WORDS, split="validation")
 _ADAPTER = AdapterConfig(rank=16, alpha=16, dropout=0.0, dora=False)
@@ -56,7 +57,7 @@ def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
 
 def _text(*phases: PhaseConfig) -> TextDataConfig:
     return TextDataConfig(
-        sources=(_CAPTIONED, _WORDS, _SYNTHETIC),
+        sources=(_CAPTIONED, _WORDS, _PASSAGES, _SYNTHETIC),
         validation=(_HELD_OUT, _WORDS_HELD_OUT, _SYNTHETIC_HELD_OUT),
         phases=phases,
         validation_samples=96,
@@ -107,7 +108,8 @@ def read() -> AlignConfig:
     Letters before words: a language model learns to read from a few answers only what it is shown.
     The language model's tokenizer packs the texts, and nothing else of it is used.
     """
-    phase = replace(_phase(256, 2, 8_000_000), seq_len=4096)
+    weights = {"corpus": 1.0, "passages": 4.0, "synthetic": 1.0}
+    phase = replace(_phase(256, 2, 8_000_000), seq_len=4096, weights=weights)
     return AlignConfig(
         data=_text(phase),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),

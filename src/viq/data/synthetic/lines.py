@@ -110,7 +110,7 @@ _WEIGHTS = np.cumsum([weight for weight, _ in CONTENTS])
 def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     """Draws one line, or a few below each other."""
     style = kit.style(rng, STYLES)
-    texts = [_text(rng, kit.words) for _ in range(between(rng, 2, 4) if chance(rng, 0.2) else 1)]
+    texts = [written(rng, kit.words) for _ in range(between(rng, 2, 4) if chance(rng, 0.2) else 1)]
     face = kit.fonts.full(rng) if chance(rng, 0.7) else kit.fonts.any(rng)
     if not all(map(face.writes, texts)):
         face = kit.fonts.full(rng)
@@ -125,7 +125,8 @@ def _width(texts: list[str], font: Font) -> int:
     return max(text_width(text, font) for text in texts)
 
 
-def _text(rng: np.random.Generator, words: Words) -> str:
+def written(rng: np.random.Generator, words: Words) -> str:
+    """A word, a number, a name, a sentence or the like."""
     drawn = rng.random() * _WEIGHTS[-1]
     text = CONTENTS[int(np.searchsorted(_WEIGHTS, drawn, side="right"))][1](rng, words)
     if "@" in text or chance(rng, 0.6):

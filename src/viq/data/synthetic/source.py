@@ -14,6 +14,7 @@ from viq.data.synthetic import (
     forms,
     lines,
     pairs,
+    passages,
     receipts,
     screens,
     shapes,
@@ -28,6 +29,7 @@ from viq.errors import InputError
 
 FAMILIES: dict[str, Family] = {
     "words": lines.draw,
+    "passages": passages.draw,
     "documents": documents.draw,
     "tables": tables.draw,
     "receipts": receipts.draw,
