@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from viq.data.synthetic import charts, receipts, shapes, tables
+from viq.data.synthetic import charts, passages, receipts, shapes, tables
 from viq.data.synthetic.fonts import find_fonts
-from viq.data.synthetic.kit import Kit
+from viq.data.synthetic.kit import Kit, ordinal
 from viq.data.synthetic.shapes import Thing
 from viq.data.synthetic.source import SyntheticSource
 from viq.data.synthetic.tables import Column
@@ -30,7 +30,9 @@ def answers(turns, questions, **values):
     return {turns[question] for question in asked & set(turns)}
 
 
-@pytest.mark.parametrize("task", ["words", "documents", "receipts", "forms", "screens", "tables"])
+@pytest.mark.parametrize(
+    "task", ["words", "documents", "receipts", "forms", "screens", "tables", "passages"]
+)
 def test_all_words_of_an_answer_are_in_the_picture(task, drawn):
     source, checked = SyntheticSource((task,), seed=4), 0
     for k in range(80):
@@ -201,3 +203,27 @@ def test_receipts_of_a_till_add_up():
             assert amounts["Cash"] - amounts["Change"] == amounts["Total"]
             assert answers(dict(turns), receipts.QUESTIONS["cash"])
     assert given_back > 3
+
+
+def test_lines_of_a_passage_are_asked_for_by_number(drawn):
+    source, checked = SyntheticSource(("passages",), seed=6), 0
+    for k in range(40):
+        drawn.clear()
+        sample = source[k]
+        written = [item.text for item in drawn]
+        for question, answer in zip(sample.messages[::2], sample.messages[1::2], strict=True):
+            asked, text = (m["content"][-1]["text"] for m in (question, answer))
+            for number, line in enumerate(written, 1):
+                named = {"number": number, "ordinal": ordinal(number)}
+                for kind, right in (
+                    ("line", line),
+                    ("first", line.split()[0]),
+                    ("last", line.split()[-1]),
+                ):
+                    if asked in [phrase.format(**named) for phrase in passages.QUESTIONS[kind]]:
+                        checked += 1
+                        assert text == right
+            if asked in passages.QUESTIONS["lines"]:
+                checked += 1
+                assert text == str(len(written))
+    assert checked > 40

@@ -45,6 +45,7 @@ def test_a_pickled_source_goes_on_with_the_same_samples():
     ("task", "digest"),
     [
         ("words", "6c8d0a9161555824"),
+        ("passages", "1eafbdc9624fb8ee"),
         ("documents", "a1eda55adbf045bc"),
         ("tables", "86164e8090f4324f"),
         ("receipts", "f5feba5c65ddfb6c"),
