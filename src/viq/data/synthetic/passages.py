@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from viq.data.synthetic.canvas import Canvas, line_height
+from viq.data.synthetic.canvas import Canvas, line_height, text_width
 from viq.data.synthetic.colours import theme
 from viq.data.synthetic.draws import between, chance, scaled
 from viq.data.synthetic.kit import Kit, Scene, Turn, ordinal
@@ -40,8 +40,10 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     room = size[0] - left - 4
     canvas, texts = Canvas(size, colours.background), []
     while not texts or (y + line_height(font) <= size[1] and len(texts) < 12):
-        text = _line(rng, kit, lambda text: font.getlength(text) <= room)
-        canvas.text((left, y), text, font, colours.ink)
+        text = _line(rng, kit, lambda text: text_width(text, font) <= room)
+        # Ink may begin left of where the line does.
+        x = left - min(0, int(font.getbbox(text, anchor="la")[0]))
+        canvas.text((x, y), text, font, colours.ink)
         texts.append(text)
         y += leading
     return Scene([worn(rng, canvas)], _turns(rng, kit, texts))
