@@ -108,12 +108,13 @@ def read() -> AlignConfig:
     Letters before words: a language model learns to read from a few answers only what it is shown.
     The language model's tokenizer packs the texts, and nothing else of it is used.
     """
-    weights = {"corpus": 1.0, "passages": 4.0, "synthetic": 1.0}
-    phase = replace(_phase(256, 2, 8_000_000), seq_len=4096, weights=weights)
+    weights = {"corpus": 1.0, "passages": 6.0, "synthetic": 1.0}
+    phase = replace(_phase(256, 2, 24_000_000), seq_len=4096, weights=weights)
     return AlignConfig(
         data=_text(phase),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
         text_weight=0.0,
+        distil_weight=3.0,
         letters_weight=1.0,
         position_side=32,
     )
