@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
-TEST_EXTRAS := train,eval,ray,ask,dev
+TEST_EXTRAS := train,eval,app,ray,ask,dev
 ALL_EXTRAS := train,eval,app,ray,ask,dev
 TORCH := 2.13.0
 FRESH := build/constraints
@@ -10,7 +10,7 @@ CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 
 .NOTPARALLEL:
-.PHONY: help demo test test-slow format constraints clean
+.PHONY: help demo test test-slow docs format constraints clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ test: $(TEST) ## check format, lint, types, import rules and all tests but the s
 
 test-slow: $(TEST) ## run the slow tests
 	$(VENV)/bin/pytest -m slow
+
+docs: $(TEST) ## build the documentation into build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 format: $(TEST) ## rewrite the sources in the house format and repair what lint can
 	$(VENV)/bin/ruff format .

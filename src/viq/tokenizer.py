@@ -4,13 +4,13 @@ Axes: N patches of an image, Q code heads, K code dimensions, C width, (h, w) gr
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
 import torch
-from huggingface_hub import ModelHubMixin
+from huggingface_hub import ModelCard, ModelHubMixin
 from PIL import Image
 from torch import Tensor, nn
 
@@ -66,12 +66,7 @@ def load_embedder(
     return embedder
 
 
-class Tokenizer(
-    ModelHubMixin,
-    library_name="viq",
-    license="apache-2.0",
-    tags=["image-tokenizer", "image-feature-extraction"],
-):
+class Tokenizer(ModelHubMixin, library_name="viq"):
     """Encodes images of any size to codes and decodes them.
 
     Get one by ``viq.load``. Parts are read from disk when they are first used: encoding never
@@ -124,6 +119,48 @@ class Tokenizer(
             parts["vae"] = vae
         parameter = next(network.parameters())
         return cls(config, parts=parts, device=parameter.device, dtype=parameter.dtype)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        model_card_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> str | None:
+        """Writes the tokenizer to a folder, with a model card; one that is not ours is kept.
+
+        Args:
+            save_directory: of the files; ``viq.load`` takes it.
+            model_card_kwargs: what the card says: ``license``, ``data``, ``scores`` and what else
+                ``viq.card.saved_card`` takes. Where it is given, any card is written anew.
+            options: huggingface_hub's: ``push_to_hub``, ``repo_id`` and those of that method.
+        """
+        from viq.card import keeps_card  # where pictures are encoded, nothing of cards is loaded
+
+        folder = Path(save_directory)
+        if model_card_kwargs or not keeps_card(folder):
+            (folder / "README.md").unlink(missing_ok=True)
+        told = {"where": str(folder)} | dict(model_card_kwargs or {}) | {"folder": folder}
+        return super().save_pretrained(folder, model_card_kwargs=told, **options)
+
+    def push_to_hub(
+        self, repo_id: str, *, model_card_kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> str:
+        """Writes the tokenizer, with its card, to a repository on the hub; returns the commit.
+
+        Args:
+            repo_id: owner/name.
+            model_card_kwargs: as for ``save_pretrained``.
+            options: huggingface_hub's: ``commit_message``, ``private``, ``token``, ``branch`` ...
+        """
+        told = dict(model_card_kwargs or {}) | {"where": repo_id}
+        return super().push_to_hub(repo_id, model_card_kwargs=told, **options)
+
+    def generate_model_card(self, *, folder: Path, **about: Any) -> ModelCard:
+        """What the mixin calls where there is no card; ``folder`` has all files by then."""
+        from viq.card import saved_card
+
+        return ModelCard(saved_card(folder, **about))
 
     @property
     def fingerprint(self) -> str:

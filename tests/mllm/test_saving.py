@@ -56,9 +56,10 @@ def test_by_default_the_language_model_is_a_reference(reader, inputs, lm_folder,
     reader.save_pretrained(tmp_path)
     reader.save_pretrained(tmp_path)  # over itself
     assert files_in(tmp_path) == [
+        "README.md",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
-        *("chat_template.jinja", "config.json", "model.safetensors"),
+        *("chat_template.jinja", "config.json", "model.safetensors", "modeling_viq.py"),
         *PROCESSOR[1:],
     ]
     tensors = load_file(tmp_path / "model.safetensors")

@@ -99,7 +99,7 @@ def model_card(
 
 
 def _licence(about: About) -> str:
-    return f"Licence of the weights: {about.license}." if about.license else ""
+    return f"Licence of the weights: {about.license or 'not stated'}."
 
 
 def _joined(parts: Sequence[str]) -> str:

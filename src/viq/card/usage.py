@@ -13,6 +13,12 @@ inputs = processor([{{"role": "user", "content": content}}], ["{picture}"])
 answer = model.generate(**inputs, max_new_tokens=32, do_sample=False)
 print(processor.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
+_AUTO = (
+    "transformers' `AutoModelForCausalLM`, `AutoModelForImageTextToText`, `AutoProcessor` and"
+    " `AutoConfig` load it, too: after `import viq.mllm`, or with `trust_remote_code=True`, which"
+    " runs `modeling_viq.py`, a file that imports it."
+)
+
 
 def usage_markdown(model: Model, where: str, *, install: str = "") -> str:
     """Code in Python, then commands, for what the folder can do.
@@ -35,6 +41,8 @@ def usage_markdown(model: Model, where: str, *, install: str = "") -> str:
     if model.mllm is not None and model.mllm.get("tokenizer") is not None:
         code = _ASK.format(where=where, picture=PICTURE, question=QUESTION)
         parts.append(_block("python", code))
+        if model.tokenizer is None:  # else it is in a folder below, which Auto classes do not see
+            parts.append(_AUTO)
         commands.append(f'$ viq ask {PICTURE} "{QUESTION}" --model {where}')
     if commands:
         parts.append(_block("console", "\n".join(commands)))

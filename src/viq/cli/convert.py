@@ -29,6 +29,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "official",
         help="a tokenizer of the paper's authors",
         description="Converts a tokenizer of https://github.com/yuxumin/ViQ.",
+        epilog="examples:\n"
+        "  viq convert official converted_16k/ --out viq-16k\n"
+        "  viq convert official vision_tower.pth --dtype bfloat16 --out viq-own",
     )
     official.add_argument(
         "path",
@@ -49,6 +52,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "siglip2",
         help="a SigLIP or SigLIP 2 vision tower",
         description="Converts the vision half of a SigLIP or SigLIP 2 model.",
+        epilog="examples:\n"
+        "  viq convert siglip2 siglip2-so400m-patch16-384/ --out tower --position-side 128\n"
+        "  viq convert siglip2 open_clip_model.safetensors --attention-heads 16 --out tower",
     )
     siglip2.add_argument(
         "path",

@@ -14,7 +14,7 @@ from viq.version import __version__
 
 COMMANDS = (
     *("encode", "decode", "inspect", "compare", "convert", "train", "extract", "ask"),
-    *("eval", "report", "doctor", "completion"),
+    *("eval", "report", "app", "doctor", "completion"),
 )
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two as a shell reports the signals
@@ -86,6 +86,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser: argparse.ArgumentParser = Parser(
         prog="viq",
         description="Turns images of any size into discrete codes, and the codes into images.",

@@ -46,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--vision-model names another: a tokenizer (--vision codes or quantized), a tower\n"
         "(continuous) or a vision model of transformers (foreign).",
     )
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=STAGES, help="which, as above")
     parser.add_argument("--recipe", default="nano", help="its name (default: nano)")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--start", metavar="RUN", help="run of the stage before, or a saved model")

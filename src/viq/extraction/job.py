@@ -163,7 +163,9 @@ class Job:
             write_errors(errors, self._reports())
         if self._todo or not card.exists():
             document = json.loads((self.folder / NOTE).read_text("utf-8"))
-            write_card(card, summary, self.work.info, Path(document["model"]).name)
+            model = str(document["model"])
+            name = Path(model).name if Path(model).is_absolute() else model
+            write_card(card, summary, self.work.info, self.work.source.schema, name)
         summary.seconds = time.perf_counter() - self._start
         return summary
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from viq.card import dataset_card
 from viq.extraction.report import UnitReport, write_whole
 from viq.store import CodesInfo
 
@@ -141,49 +142,17 @@ def write_errors(path: Path, reports: Iterable[UnitReport]) -> None:
     temporary.replace(path)
 
 
-def write_card(path: Path, summary: Summary, info: CodesInfo, model: str) -> None:
+def write_card(
+    path: Path, summary: Summary, info: CodesInfo, schema: pa.Schema, model: str
+) -> None:
     """Writes ``README.md``: by its head ``datasets`` finds the files, the rest is for people."""
-    levels = ", ".join(map(str, info.levels))
-    write_whole(
-        path,
-        f"""---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*.parquet
-tags:
-- image-codes
-- viq
----
-
-# Images as codes
-
-Each row has the columns of its source, without the pictures, and the codes of its images.
-
-```python
-from datasets import load_dataset
-row = load_dataset("path/of/this/folder", split="train")[0]
-codes, grid_sizes = row["codes"], row["grid_sizes"]
-```
-
-| | |
-|---|---|
-| rows | {summary.rows:,} |
-| rows in `errors.parquet`, an image of which could not be read | {summary.errors:,} |
-| images | {summary.images:,} |
-| megapixels | {summary.pixels / 1e6:,.1f} |
-| codes | {summary.codes:,} |
-| bytes a code | {summary.bytes_a_code:.2f} |
-| bits per pixel | {summary.bits_per_pixel:.3f} |
-| tokenizer | {model} |
-| its fingerprint | `{info.fingerprint}` |
-| levels | {levels} |
-| codes a patch | {info.code_heads} |
-| patch size | {info.patch_size} |
-
-`codes` holds all images of a row end to end, patch by patch, and each patch's
-{info.code_heads} codes side by side; `grid_sizes`, `original_sizes` and `encoded_sizes` hold
-[height, width] of each image, in patches and in pixels.
-""",
-    )
+    facts = {
+        "rows": f"{summary.rows:,}",
+        "rows in `errors.parquet`, an image of which could not be read": f"{summary.errors:,}",
+        "images": f"{summary.images:,}",
+        "megapixels": f"{summary.pixels / 1e6:,.1f}",
+        "codes": f"{summary.codes:,}",
+        "bytes a code": f"{summary.bytes_a_code:.2f}",
+        "bits per pixel": f"{summary.bits_per_pixel:.3f}",
+    }
+    write_whole(path, dataset_card(info, schema, facts, model=model))

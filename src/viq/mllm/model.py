@@ -43,7 +43,7 @@ from viq.mllm.packed import Prompt, TextLoss
 from viq.mllm.packed_attention import set_attention
 from viq.mllm.processor import Processor
 from viq.mllm.projector import Projector, ProjectorConfig
-from viq.mllm.saving import read_model, write_model
+from viq.mllm.saving import Saving, read_model
 from viq.mllm.vision import FeatureNetwork
 from viq.model.embedder import CodeEmbedder
 from viq.model.packing import Packing
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 
-class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+class MultimodalModel(Saving, PreTrainedModel, GenerationMixin):  # type: ignore[misc,no-untyped-call]
     """Embedder, projector and language model; ``build`` makes one, ``from_pretrained`` reads one.
 
     It holds no encoder: pixels load the vision tokenizer that the config names when they come.
@@ -412,26 +412,6 @@ class MultimodalModel(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         """Changes the attention of padded batches."""
         self.causal_lm.set_attn_implementation(attn_implementation, **options)
         self._own_attention = self.causal_lm.config._attn_implementation
-
-    def save_pretrained(  # type: ignore[override]
-        self, save_directory: str | Path, *, full: bool = False, **options: Any
-    ) -> None:
-        """Writes what is not in the language model already, and a reference to that.
-
-        Adapters, projector, embedder, processor and config; a language model that trained as a
-        whole is written, too. Written over another one, that stays until all of this is written;
-        cut off while the two change places, the folder is no model.
-
-        Args:
-            save_directory: of the files; ``viq.mllm.files`` says what they are.
-            full: writes the language model with the adapters merged into its weights, so that
-                the folder needs nothing else. For that it is copied in memory.
-            options: of transformers': ``state_dict``, ``is_main_process``, ``max_shard_size``.
-        """
-        if options.get("is_main_process", True):
-            state = options.get("state_dict") or self.state_dict()
-            size = options.get("max_shard_size", "5GB")
-            write_model(self, Path(save_directory), full=full, state=state, max_shard_size=size)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

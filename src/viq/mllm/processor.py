@@ -76,6 +76,10 @@ class Processor(ProcessorMixin):
         """The processor of a model."""
         return cls(tokenizer, config.pool, config.fingerprint, config.levels, config.image)
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
+        """Nothing: otherwise transformers would copy this file to where a processor is saved."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         found: dict[str, Any] = super().to_dict()

@@ -38,7 +38,8 @@ def draw(rng: np.random.Generator, kit: Kit) -> Scene:
     size = between(rng, 128, 384), between(rng, 64, 224)
     left, y = between(rng, 2, 16), between(rng, 0, 12)
     room = size[0] - left - 4
-    canvas, texts = Canvas(size, colours.background), []
+    canvas = Canvas(size, colours.background)
+    texts: list[str] = []
     while not texts or (y + line_height(font) <= size[1] and len(texts) < 12):
         text = _line(rng, kit, lambda text: text_width(text, font) <= room)
         # Ink may begin left of where the line does.

@@ -1,0 +1,1 @@
+"""The web page: pictures as codes, to look at, to ask about, and to change."""
