@@ -28,7 +28,7 @@ from viq.app.guard import Guard
 from viq.app.limits import Limits, RefusedError, megabytes
 from viq.app.models import Checkpoint
 from viq.app.pictures import Picture
-from viq.app.sessions import Session, Sessions
+from viq.app.sessions import Session, Sessions, give_back
 from viq.app.work import Event, Job, Work
 from viq.codes import Codes
 from viq.version import __version__
@@ -38,7 +38,7 @@ STATIC = files("viq") / "app" / "static"
 TOKEN = "x-viq-session"
 MAX_JSON = 10_000  # bytes
 DRAIN_SECONDS = 10  # for what is too large to end, so that the browser reads the answer
-SWEEP_SECONDS = 60
+SWEEP_SECONDS = 10
 
 
 class Events(StreamingResponse):
@@ -203,10 +203,11 @@ class App:
         return Events(self.work, job, self.work.run(job, lambda _: do(), lambda _: None))
 
     async def sweep(self) -> None:
-        """Forgets idle sessions, even while nobody comes."""
+        """Forgets idle sessions, even while nobody comes, and lets memory go."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sessions.sweep()
+            give_back()
 
 
 def create_app(

@@ -82,8 +82,7 @@ class Sessions:
 
     def forget(self, token: str) -> None:
         """Ends a session and drops its pictures."""
-        if self._sessions.pop(token, None) is not None:
-            _give_back()
+        self._sessions.pop(token, None)
 
     def keep(self, session: Session, picture: Picture) -> None:
         """Adds a picture to a session; older ones go where there are too many."""
@@ -99,14 +98,12 @@ class Sessions:
 
     def sweep(self) -> None:
         """Ends the sessions that were not used for long."""
-        last, before = self._clock() - self._limits.idle_seconds, len(self._sessions)
+        last = self._clock() - self._limits.idle_seconds
         while self._sessions and next(iter(self._sessions.values())).used < last:
             self._sessions.popitem(last=False)
-        if len(self._sessions) < before:
-            _give_back()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Gives memory that is free back to the system, which glibc does only at the heap's end."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)

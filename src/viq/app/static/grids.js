@@ -275,7 +275,7 @@ export class Grids {
     }
     for (const [patch, count] of shared) {
       const place = [(patch % columns) * cell[0], Math.floor(patch / columns) * cell[1]];
-      context.fillStyle = `rgb(255 214 10 / ${(0.6 * count) / heads})`;
+      context.fillStyle = `rgb(255 214 10 / ${(0.45 * count) / heads})`;
       context.fillRect(...place, ...cell);
     }
     border(context, shared, columns, cell);
