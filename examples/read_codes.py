@@ -55,7 +55,8 @@ def by_datasets(codes: Path, cache: Path) -> tuple[int, int, int]:
 def by_duckdb(codes: Path) -> tuple[int, int, int]:
     """The same by SQL; lists are columns like others, and only those that are named are read."""
     query = "SELECT count(*), sum(len(grid_sizes)), sum(len(codes)) FROM read_parquet(?)"
-    rows, images, numbers = duckdb.execute(query, [data_files(codes)]).fetchone()
+    with duckdb.connect() as database:
+        [(rows, images, numbers)] = database.execute(query, [data_files(codes)]).fetchall()
     return int(rows), int(images or 0), int(numbers or 0)
 
 
