@@ -169,3 +169,10 @@ def test_every_way_to_read_that_the_card_shows_runs(
         == tiny_tokenizer.fingerprint
         == viq.load(tiny_tokenizer_folder).fingerprint
     )
+
+
+def test_a_card_does_not_tell_where_its_folder_lay(tiny_tokenizer, tmp_path):
+    tiny_tokenizer.save_pretrained(tmp_path / "mine")
+    page = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert str(tmp_path) not in page
+    assert 'viq.load("mine")' in page

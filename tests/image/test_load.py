@@ -14,6 +14,7 @@ from PIL import Image, features
 from viq.errors import ImageError
 from viq.image import load as load_module
 from viq.image import load_image
+from viq.image.load import readable_formats
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -391,7 +392,7 @@ def test_what_is_not_an_image_is_refused(write, data):
 
 def test_no_format_runs_another_program():
     assert not {"EPS", "WMF", "MPEG"} & set(load_module.FORMATS)
-    assert {"PNG", "JPEG", "GIF", "TIFF", "BMP"} <= set(load_module._formats())
+    assert {"PNG", "JPEG", "GIF", "TIFF", "BMP"} <= set(readable_formats())
 
 
 def encodings() -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from viq.cli.compare import Result, measure
 from viq.codes import Codes
 from viq.errors import CodesError, ImageError
 from viq.image import load_image, scaled_size
-from viq.image.load import FORMATS
+from viq.image.load import readable_formats
 from viq.metrics.codecs import CODECS, at_bytes
 from viq.metrics.rate import bits_per_pixel
 
@@ -228,12 +228,10 @@ def compare(job: Job, picture: Picture) -> None:
 
 def _open(data: bytes, name: str) -> Image.Image:
     """A picture of which the header alone is read."""
-    Image.init()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            formats = [one for one in FORMATS if one in Image.OPEN]
-            return Image.open(io.BytesIO(data), formats=formats)
+            return Image.open(io.BytesIO(data), formats=readable_formats())
     except UnidentifiedImageError as error:
         raise ImageError("this is not a picture in a format that is read", name) from error
     except Image.DecompressionBombError as error:

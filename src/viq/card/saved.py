@@ -46,7 +46,11 @@ def saved_card(
         raise TypeError(
             f"a card has no {', '.join(unknown)}; it has {', '.join(sorted({*known, *more}))}."
         )
-    told: dict[str, Any] = {"name": Path(where).name, "where": where, "license": None}
+    name = Path(where).name
+    # A card travels with its folder; where that lay on this machine is of no use to others.
+    told: dict[str, Any] = {"name": name, "where": where, "license": None}
+    if Path(where).is_absolute():
+        told["where"] = name
     if not counts:
         told["data"] = NOT_STATED
     if isinstance(scores, str):

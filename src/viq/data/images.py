@@ -7,7 +7,7 @@ from PIL import Image, UnidentifiedImageError
 from viq.codes import Codes
 from viq.data.sample import SampleImage
 from viq.errors import ImageError
-from viq.image.load import FORMATS, Picture
+from viq.image.load import Picture, readable_formats
 
 
 def as_picture(image: SampleImage, name: str) -> Picture:
@@ -20,10 +20,8 @@ def as_picture(image: SampleImage, name: str) -> Picture:
         raise ImageError("is codes already, but pictures are read here", name)
     if not isinstance(image, bytes):
         return image
-    Image.init()
-    formats = [format for format in FORMATS if format in Image.OPEN]
     try:
-        return Image.open(io.BytesIO(image), formats=formats)
+        return Image.open(io.BytesIO(image), formats=readable_formats())
     except UnidentifiedImageError as error:  # whose own message is of a place in memory
         what = f"not a readable image ({len(image)} bytes): none of the formats that are read"
         raise ImageError(what, name) from error

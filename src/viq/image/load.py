@@ -88,11 +88,12 @@ def _load_file(path: Path, name: str | None) -> Image.Image:
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ImageError(f"cannot be opened: {_one_line(error)}", source) from error
     with file, _decoding(source):
-        return _to_rgb(Image.open(file, formats=_formats()), source)
+        return _to_rgb(Image.open(file, formats=readable_formats()), source)
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read and that this Pillow knows."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -107,7 +108,7 @@ def _decoding(source: Source) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        reason = f"not an image, or not in a format that is read: {', '.join(_formats())}"
+        reason = f"not an image, or not in a format that is read: {', '.join(readable_formats())}"
         raise ImageError(reason, source) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {_one_line(error)}", source) from error
