@@ -192,6 +192,28 @@ def sft() -> SftConfig:
     return SftConfig(data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), adapter=_ADAPTER)
 
 
+def sft_mixed() -> SftConfig:
+    """viq train sft --recipe nano-mixed --start RUN --data CODES --out runs/sft
+
+    How the bundled model learnt to answer: CODES/corpus and CODES/drawn, the codes of captioned
+    pictures and of synthetic ones, each with both splits (benchmarks/nano/train.sh).
+    """
+    names = ("corpus", "drawn")
+    sources = tuple(SourceConfig(name=name, path=f"{DATA}/{name}") for name in names)
+    phase = replace(_phase(512, 2, 1_500_000), weights={"corpus": 1.0, "drawn": 3.0})
+    return SftConfig(
+        data=TextDataConfig(
+            sources=sources,
+            validation=tuple(replace(source, split="validation") for source in sources),
+            phases=(phase,),
+            validation_samples=96,
+        ),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
+        adapter=_ADAPTER,
+        answer_tokens=40,
+    )
+
+
 def sft_from_pictures() -> SftConfig:
     """viq train sft --recipe nano-pictures --vision KIND --start RUN --fresh --data CORPUS --out F
 

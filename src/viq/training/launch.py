@@ -14,6 +14,7 @@ from viq.data.crops import CropConfig, centre_crops
 from viq.data.curriculum import held_out, image_loader, open_sources, text_loader
 from viq.data.loader import TrainingData
 from viq.data.pairs import whole_pairs
+from viq.data.sources import SourceConfig
 from viq.errors import InputError
 from viq.external.language_model import load_language_model
 from viq.training.loop import check_folder, has_checkpoint, train
@@ -23,7 +24,7 @@ from viq.training.stage import Inputs, Stage
 PAIRS, CROPS, CROP_SIDE = 256, 64, 128  # of an evaluation; the side is in pixels
 BEGINNING = 16  # samples that a stage may start from
 PATCH = 16  # pixels on its side; no crop ends within one
-DATA = "DATA"  # stands in a recipe's sources for the run's own data
+DATA = "DATA"  # stands in a recipe's sources for the run's own data, alone or before a "/"
 HELD_OUT = "HELD_OUT"  # and this for its own validation data, if there are any
 
 log = logging.getLogger(__name__)
@@ -149,16 +150,19 @@ def _check_crops(crops: CropConfig) -> None:
 def _placed(data: Any, inputs: Inputs) -> Any:
     """The data config with the run's own data in the places of ``DATA`` and ``HELD_OUT``.
 
-    Sources of held-out data that are not named are left out.
+    Both may go on: "DATA/photos". Sources of held-out data that are not named are left out.
     """
     where = {DATA: inputs.data, HELD_OUT: inputs.held_out}
-    placed = {}
+    placed: dict[str, tuple[SourceConfig, ...]] = {}
     for name in ("sources", "validation"):
-        sources = [s for s in getattr(data, name) if s.path != HELD_OUT or inputs.held_out]
-        if inputs.data is None and any(source.path == DATA for source in sources):
-            raise InputError("this recipe reads a data set; name it by --data")
-        placed[name] = tuple(
-            replace(source, path=where[source.path]) if source.path in where else source
-            for source in sources
-        )
+        placed[name] = ()
+        for source in getattr(data, name):
+            first, _, rest = (source.path or "").partition("/")
+            if first not in where:
+                placed[name] += (source,)
+            elif root := where[first]:
+                path = str(Path(root, rest)) if rest else root
+                placed[name] += (replace(source, path=path),)
+            elif first == DATA:
+                raise InputError("this recipe reads a data set; name it by --data")
     return replace(data, **placed)

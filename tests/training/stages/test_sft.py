@@ -645,8 +645,8 @@ def test_of_a_code_data_set_one_file_is_read_before_the_source_is_opened(make, c
 def test_a_run_resumes_bitwise_from_a_code_data_set(
     config, dataset, toys, tiny_tokenizer_folder, tmp_path
 ):
-    codes = dataset()
-    source = SourceConfig(name="toy", path="DATA")
+    codes = Path(dataset())
+    source = SourceConfig(name="toy", path=f"DATA/{codes.name}")
     held_out = SourceConfig(name="toy", path="HELD_OUT")
     data = replace(
         config.data,
@@ -660,7 +660,9 @@ def test_a_run_resumes_bitwise_from_a_code_data_set(
     loop = LoopConfig(optim=optim, dtype="float32", save_steps=2, log_steps=1, eval_steps=100)
     adapter = replace(toys.adapter, dropout=0.1)
     config = replace(config, data=data, loop=loop, adapter=adapter, train_embedder=True)
-    inputs = Inputs(start=str(tiny_tokenizer_folder), data=codes, held_out=codes, lm=toys.lm)
+    inputs = Inputs(
+        start=str(tiny_tokenizer_folder), data=str(codes.parent), held_out=str(codes), lm=toys.lm
+    )
 
     launch("sft", config, inputs, tmp_path / "whole", resume=False)
     half = replace(config, loop=replace(loop, steps=2))
@@ -682,7 +684,7 @@ def test_a_run_resumes_bitwise_from_a_code_data_set(
     # The next run is told by this one what it sees with.
     following = with_inputs_of_start(Inputs(start=str(tmp_path / "whole")))
     assert following.vision == str(tiny_tokenizer_folder)
-    assert (following.data, following.held_out) == (codes, codes)
+    assert (following.data, following.held_out) == (str(codes.parent), str(codes))
     launch("sft", half, replace(following, held_out=None), tmp_path / "next", resume=False)
     assert not list((tmp_path / "next" / "samples").glob("*.md"))
 
