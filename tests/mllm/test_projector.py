@@ -40,6 +40,15 @@ def test_a_token_is_made_of_its_own_window(projector):
     assert changed == [4 + 1 + 4 + 1]
 
 
+def test_with_a_norm_the_features_scale_and_mean_do_not_matter():
+    projector = Projector(ProjectorConfig(width=6, lm_width=16, norm=True))
+    packing, features = Packing.of([(4, 6)]), torch.randn(24, 6)
+    with torch.no_grad():
+        tokens = projector(features, packing, 2)
+        torch.testing.assert_close(projector(40 * features + 3, packing, 2), tokens)
+        assert not torch.allclose(projector(features.flip(-1), packing, 2), tokens)
+
+
 def test_no_images_give_no_tokens_but_gradients(projector):
     """All parameters have gradients, of zero, as distributed training wants them."""
     tokens = projector(torch.zeros(0, 6), Packing.of([]), 2)

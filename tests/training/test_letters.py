@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from viq.data.letters import ALPHABET, BLANK, CLASSES, FRAMES, UNKNOWN
-from viq.training.letters import LetterReader, letter_count
+from viq.data.letters import ALPHABET, BLANK, CLASSES, FRAMES, OTHER, UNKNOWN
+from viq.mllm import MultimodalConfig, MultimodalModel
+from viq.training.letters import LetterReader, letter_count, spelling_loss
 
 WIDTH = 32
 
@@ -66,3 +67,27 @@ def test_letters_are_learnt_and_read(reader, features, classes):
 
 def test_a_reader_has_a_score_for_each_class_of_each_frame(reader, features):
     assert reader(features.bfloat16().float()).shape == (6, FRAMES, CLASSES)
+
+
+def test_a_token_like_a_letters_embedding_spells_it():
+    model = MultimodalModel.build(MultimodalConfig(lm="tiny", width=8, adapter=None))
+    ids = [model.tokenizer(letter)["input_ids"] for letter in ALPHABET]
+    known = [place for place, one in enumerate(ids) if len(one) == 1]
+    table = model.get_input_embeddings().weight[[ids[place][0] for place in known]]
+    assert {"a", "Z", "7", "?"} < {ALPHABET[place] for place in known}
+    assert len(known) < len(ALPHABET)  # the tokenizer of bytes has no token of its own for these
+
+    place = known.index(ALPHABET.index("g"))
+    tokens = torch.stack((table[place], torch.zeros_like(table[0]))).requires_grad_()
+    classes = torch.full((2, 4 * FRAMES), BLANK, dtype=torch.uint8)
+    classes[0, 5], classes[1, :4] = of("g"), UNKNOWN
+    expected = -(table @ table[place]).log_softmax(-1)[place]
+    torch.testing.assert_close(spelling_loss(model, tokens, classes), expected)
+
+    classes[1, 2], classes[1, 3] = of("€"), OTHER  # neither is one token
+    classes[1, 9], classes[1, 14] = of("R"), of("R")
+    loss = spelling_loss(model, tokens, classes)
+    torch.testing.assert_close(loss, expected + 2 * math.log(len(known)))
+    loss.backward()
+    assert tokens.grad[1].any()
+    assert spelling_loss(model, tokens, classes.fill_(UNKNOWN)) == 0

@@ -35,6 +35,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
             ``config.json`` one that begins with a dot is relative to that folder.
         width: of the features.
         pool: patches along each side of an image token, for whoever has no other wish.
+        norm: the projector takes features of mean 0 and variance 1 over their width.
         adapter: what trains in the language model; None: nothing, or all of it.
         train_lm: the whole language model trains, instead of adapters.
         sees: what the features are: "codes", "continuous" (of an encoder), "proximal" (of a
@@ -55,6 +56,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         lm: str = "",
         width: int | None = None,
         pool: int = 2,
+        norm: bool = False,
         adapter: AdapterConfig | Mapping[str, Any] | None = AdapterConfig(),
         train_lm: bool = False,
         sees: Sees | None = None,
@@ -77,6 +79,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         self.embedder = _structure(embedder, EmbedderConfig)
         self.width = self.embedder.width if width is None and self.embedder else width
         self.pool = pool
+        self.norm = norm
         self.sees: Sees | None = "codes" if sees is None and self.embedder else sees
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint

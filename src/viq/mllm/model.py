@@ -102,7 +102,9 @@ class MultimodalModel(Saving, PreTrainedModel, GenerationMixin):  # type: ignore
             self._take(embedder)
         width = int(config.text_config.hidden_size)
         assert config.width is not None
-        self.projector = Projector(ProjectorConfig(width=config.width, lm_width=width))
+        self.projector = Projector(
+            ProjectorConfig(width=config.width, lm_width=width, norm=config.norm)
+        )
         self.generation_config = generation_config(model, self.tokenizer)
         self._vision: Vision | None = None  # no module, and so no part of this one
         self.post_init()  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viq.convert.tensors import Tensors
@@ -38,6 +39,7 @@ _OFFICIAL = tuple(
 class ProjectorConfig:
     width: int  # of the features
     lm_width: int  # of the language model
+    norm: bool = False  # of the features, before all else; the official projector has none
 
 
 class Projector(nn.Module):
@@ -65,23 +67,39 @@ class Projector(nn.Module):
             ValueError: features of another width or number, an unknown ``pool``, or a grid that
                 it does not divide.
         """
+        pooled = self.pooled(features, packing, pool)
+        marks = torch.stack((self.begin, self.newline, self.end)).to(pooled.dtype)
+        tokens = _order(packing, pool).tokens.to(features.device, non_blocking=True)
+        return torch.cat((marks, pooled)).index_select(0, tokens)
+
+    def pooled(self, features: Tensor, packing: Packing, pool: int) -> Tensor:
+        """(N, C) to (M, D), the windows of all images in order, without marks; errors as above."""
         if features.shape[-1] != self.config.width:
             raise ValueError(
                 f"features are {features.shape[-1]} wide, the projector takes {self.config.width}."
             )
         if len(features) != packing.offsets[-1]:
             raise ValueError(f"{len(features)} features for {packing.offsets[-1]} patches.")
-        windows, tokens = (i.to(features.device, non_blocking=True) for i in _order(packing, pool))
-        rows = self.proj_in(features).index_select(0, windows).unflatten(0, (-1, pool**2))
-        pooled = self.proj_out(self.act(self._pool(rows)))  # (M, D)
-        marks = torch.stack((self.begin, self.newline, self.end)).to(pooled.dtype)
-        return torch.cat((marks, pooled)).index_select(0, tokens)
+        windows = windows_of(packing, pool).to(features.device, non_blocking=True)
+        if self.config.norm:
+            features = F.layer_norm(features, features.shape[-1:])
+        rows = self.proj_in(features).index_select(0, windows.flatten()).unflatten(0, windows.shape)
+        return self.proj_out(self.act(self._pool(rows)))
 
     def _pool(self, rows: Tensor) -> Tensor:
         """(M, p * p, D) to (M, D): each channel weighs the patches of its window on its own."""
         mean = rows.mean(1, keepdim=True).expand_as(rows)
         scores = self.scorer(torch.cat((rows, mean), -1).flatten(0, 1)).view_as(rows)
         return (scores.softmax(1) * rows).sum(1)
+
+
+def windows_of(packing: Packing, pool: int) -> Tensor:
+    """(M, p * p) places of the patches of each window, row by row.
+
+    Raises:
+        ValueError: an unknown ``pool``, or a grid that it does not divide.
+    """
+    return _order(packing, pool).windows.unflatten(0, (-1, pool**2))
 
 
 class _Order(NamedTuple):

@@ -37,14 +37,17 @@ _HELD_OUT = SourceConfig(name="corpus", path=DATA, split="validation")
 _SYNTHETIC = SourceConfig(name="synthetic", kind="synthetic")
 _WORDS = SourceConfig(name="words", kind="synthetic", tasks=("words",), seed=1)
 _PASSAGES = SourceConfig(name="passages", kind="synthetic", tasks=("passages",), seed=2)
+_SCRAPS = SourceConfig(name="scraps", kind="synthetic", tasks=("scraps",), seed=3)
 _SYNTHETIC_HELD_OUT = SourceConfig(name="synthetic", kind="synthetic", split="validation")
 _WORDS_HELD_OUT = replace(_WORDS, split="validation")
+_SCRAPS_HELD_OUT = replace(_SCRAPS, split="validation")
 _ADAPTER = AdapterConfig(rank=16, alpha=16, dropout=0.0, dora=False)
 # Of the shallow language model of stages 1 and 2, which has a lot to learn anew.
 _WIDE_ADAPTER = AdapterConfig(rank=64, alpha=64, dropout=0.0, dora=False)
-# Reading is the hardest of all that is asked; captions of eleven thousand pictures are soon known.
 _PATCH_WEIGHT = 10.0  # squared errors of pixels in [-1, 1] are small
-_MIXED = {"corpus": 1.0, "words": 2.0, "synthetic": 2.0}
+# Reading is the hardest of all that is asked; captions of eleven thousand pictures are soon known.
+_MIXED = {"corpus": 2.0, "scraps": 8.0, "words": 4.0, "synthetic": 2.0}
+_FIRST = {"corpus": 1.0, "scraps": 40.0, "words": 4.0}  # to a model that has never read
 
 
 def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
@@ -57,20 +60,20 @@ def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
 
 def _text(*phases: PhaseConfig) -> TextDataConfig:
     return TextDataConfig(
-        sources=(_CAPTIONED, _WORDS, _PASSAGES, _SYNTHETIC),
-        validation=(_HELD_OUT, _WORDS_HELD_OUT, _SYNTHETIC_HELD_OUT),
+        sources=(_CAPTIONED, _SCRAPS, _WORDS, _PASSAGES, _SYNTHETIC),
+        validation=(_HELD_OUT, _SCRAPS_HELD_OUT, _WORDS_HELD_OUT, _SYNTHETIC_HELD_OUT),
         phases=phases,
         validation_samples=96,
     )
 
 
-def _phase(side: int, pool: int, tokens: int) -> PhaseConfig:
+def _phase(side: int, pool: int, tokens: int, weights: dict[str, float] = _MIXED) -> PhaseConfig:
     return PhaseConfig(
         area=side**2,
         pool=pool,
         seq_len=1024,
         max_patches=4096,
-        weights=_MIXED,
+        weights=weights,
         tokens=tokens,
         spell_answers=True,
     )
@@ -109,7 +112,7 @@ def read() -> AlignConfig:
     The language model's tokenizer packs the texts, and nothing else of it is used.
     """
     weights = {"corpus": 1.0, "passages": 6.0, "synthetic": 1.0}
-    phase = replace(_phase(256, 2, 24_000_000), seq_len=4096, weights=weights)
+    phase = replace(_phase(256, 2, 24_000_000, weights), seq_len=4096)
     return AlignConfig(
         data=_text(phase),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
@@ -123,10 +126,12 @@ def read() -> AlignConfig:
 def align() -> AlignConfig:
     """viq train align --recipe nano --start runs/read --out runs/align"""
     return AlignConfig(
-        data=_text(_phase(256, 2, 1_500_000)),
+        data=_text(_phase(256, 2, 500_000, _FIRST), _phase(256, 2, 1_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5})),
+        norm=True,
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
+        spelling_weight=0.5,
         position_side=32,
     )
 
@@ -137,8 +142,10 @@ def proximal() -> ProximalConfig:
     return ProximalConfig(
         data=_text(_phase(256, 2, 800_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=halved)),
+        norm=True,
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
+        spelling_weight=0.5,
         shape=NANO_SHAPE,
         bottleneck=32,
         patch_weight=_PATCH_WEIGHT,
@@ -150,8 +157,10 @@ def quantize() -> QuantizeConfig:
     return QuantizeConfig(
         data=_text(_phase(256, 2, 5_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        norm=True,
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
+        spelling_weight=0.5,
         shape=NANO_SHAPE,
         bottleneck=32,
         code_blocks=NANO_CODE_BLOCKS,
@@ -189,7 +198,9 @@ def sft() -> SftConfig:
         validation=(SourceConfig(name="data", path=HELD_OUT),),
         phases=(phase,),
     )
-    return SftConfig(data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), adapter=_ADAPTER)
+    return SftConfig(
+        data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), norm=True, adapter=_ADAPTER
+    )
 
 
 def sft_mixed() -> SftConfig:
@@ -200,7 +211,7 @@ def sft_mixed() -> SftConfig:
     """
     names = ("corpus", "drawn")
     sources = tuple(SourceConfig(name=name, path=f"{DATA}/{name}") for name in names)
-    phase = replace(_phase(512, 2, 1_500_000), weights={"corpus": 1.0, "drawn": 3.0})
+    phase = _phase(512, 2, 1_500_000, {"corpus": 1.0, "drawn": 3.0})
     return SftConfig(
         data=TextDataConfig(
             sources=sources,
@@ -209,6 +220,7 @@ def sft_mixed() -> SftConfig:
             validation_samples=96,
         ),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
+        norm=True,
         adapter=_ADAPTER,
         answer_tokens=40,
     )
@@ -224,6 +236,7 @@ def sft_from_pictures() -> SftConfig:
         data=_text(_phase(256, 2, 1_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
         vision="quantized",
+        norm=True,
         adapter=_ADAPTER,
     )
 

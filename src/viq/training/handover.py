@@ -224,5 +224,7 @@ def _load_mllm(config: TextAlignedConfig, inputs: Inputs, width: int, pool: int)
             " --text-weight 0"
         )
     return MultimodalModel.build(
-        MultimodalConfig(lm=inputs.lm, width=width, pool=pool, adapter=config.adapter)
+        MultimodalConfig(
+            lm=inputs.lm, width=width, pool=pool, norm=config.norm, adapter=config.adapter
+        )
     )

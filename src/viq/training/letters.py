@@ -1,16 +1,25 @@
-"""A loss for reading: which letters stand in a patch, where that is known (``viq.data.letters``).
+"""Losses for reading: which letters stand in a patch, where that is known (``viq.data.letters``).
 
 A language model learns to read from few answers only what it is shown. An encoder that has never
-read gets there with a small part of the samples when it is told each letter where it stands.
+read gets there with a small part of the samples when it is told each letter where it stands. And
+a language model reads an image token soonest that looks like the letters which stand in it.
 
-Axes: N patches of all images, C width, FRAMES of a patch, M of them with a letter.
+Axes: N patches of all images, C width, FRAMES of a patch; M windows of p x p patches, each of which
+is a token, K letters, D width of the language model.
 """
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viq.data.letters import BLANK, CLASSES, FRAMES, UNKNOWN
+from viq.data.letters import ALPHABET, BLANK, CLASSES, FRAMES, UNKNOWN
+from viq.mllm.model import MultimodalModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _BLANK_SHARE = 0.05  # of a blank frame's loss: there are many more of them than letters
 
@@ -56,6 +65,36 @@ class LetterReader(nn.Module):
         """Scores and classes of all frames of which something is known."""
         known = classes[:, 0] != UNKNOWN
         return self(features[known]).flatten(0, 1), classes[known].flatten().long()
+
+
+def spelling_loss(mllm: MultimodalModel, tokens: Tensor, classes: Tensor) -> Tensor:
+    """The negative log-likelihood of the letters in each token, by the language model's embeddings.
+
+    Of all letters, those in a token should be the ones whose own embeddings are most like it.
+
+    Args:
+        mllm: its embeddings are taken as they are; letters that it has no token for count nothing.
+        tokens: (M, D), the projector's.
+        classes: (M, p * p * FRAMES) of the patches in each.
+    """
+    known, ids = _letter_ids(mllm.tokenizer)
+    table: Any = mllm.get_input_embeddings()
+    embeddings = table.weight.detach()[ids]  # (K, D)
+    places = torch.full((UNKNOWN + 1,), -1)
+    places[known] = torch.arange(len(known))
+    letters = places.to(classes.device)[classes.long()]
+    token, frame = (letters >= 0).nonzero(as_tuple=True)
+    scores = (tokens @ embeddings.to(tokens.dtype).T).float()
+    return F.cross_entropy(scores[token], letters[token, frame], reduction="sum")
+
+
+@lru_cache(maxsize=8)
+def _letter_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """Classes of letters that are one token each, and these tokens."""
+    ids = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in ALPHABET]
+    single = [place for place, one in enumerate(ids) if len(one) == 1]
+    first = CLASSES - len(ALPHABET)
+    return [place + first for place in single], [ids[place][0] for place in single]
 
 
 def letter_count(classes: Tensor | None) -> int:

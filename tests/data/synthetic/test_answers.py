@@ -61,6 +61,16 @@ def test_transcriptions_are_what_was_drawn(drawn):
     assert checked > 3
 
 
+def test_scraps_are_answered_by_their_letters(drawn):
+    source, lengths = SyntheticSource(("scraps",), seed=6), set()
+    for k in range(60):
+        drawn.clear()
+        sample = source[k]
+        assert sample.messages[1]["content"][0]["text"] == "".join(item.text for item in drawn)
+        lengths.add(len(drawn[0].text))
+    assert {1, 2, 3} < lengths
+
+
 def test_lookups_in_a_table():
     columns = [
         Column(name="City", cells=["Rome", "Oslo", "Lima"]),

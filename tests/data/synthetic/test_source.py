@@ -54,6 +54,7 @@ def test_a_pickled_source_goes_on_with_the_same_samples():
         ("shapes", "6a3fdca86fabaf87"),
         ("screens", "b509e6b214c64abd"),
         ("pairs", "12ab4139399115a6"),
+        ("scraps", "b3d2352fd8493d4e"),
     ],
 )
 def test_golden_pixels_and_words(task, digest):

@@ -182,7 +182,7 @@ def test_eight_samples_are_learnt_by_heart(toys, config, samples, overfit):
 
 
 def test_letters_are_read_where_pictures_know_them(toys, config, samples, tmp_path):
-    config = replace(config, letters_weight=2.0)
+    config = replace(config, letters_weight=2.0, spelling_weight=1.0)
     stage = AlignStage(config, toys.tower, toys.company())
     drawn = []
     for number, sample in enumerate(samples):
@@ -192,7 +192,12 @@ def test_letters_are_read_where_pictures_know_them(toys, config, samples, tmp_pa
         drawn.append(replace(sample, images=(image,)))
     batch = toys.batch(drawn)
     assert stage.counts(batch)["letters"] == 6
-    assert stage(batch).sums["letters"] > 0
+    sums = stage(batch).sums
+    assert sums["letters"] > 0
+    assert stage.counts(batch)["spelling"] == 6
+    (slope,) = torch.autograd.grad(sums["spelling"], [stage.mllm.projector.proj_in.weight])
+    assert slope.any()
+    assert "spelling" not in AlignStage(config, toys.tower, toys.company(mllm=None)).weights
     alone = images_alone(drawn, config.data.phases[0], 16)
     torch.testing.assert_close(alone.letters, batch.letters)
     assert {id(p) for p in stage.letters.parameters()} <= {id(p) for p in stage.groups()["new"]}

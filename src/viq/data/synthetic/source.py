@@ -16,6 +16,7 @@ from viq.data.synthetic import (
     pairs,
     passages,
     receipts,
+    scraps,
     screens,
     shapes,
     tables,
@@ -38,10 +39,11 @@ FAMILIES: dict[str, Family] = {
     "shapes": shapes.draw,
     "screens": screens.draw,
     "pairs": pairs.draw,
+    "scraps": scraps.draw,
 }
 TASKS = tuple(FAMILIES)
 
-SHARES = {"pairs": 0.3}  # of samples, where the others have 1
+SHARES = {"pairs": 0.3, "scraps": 0.3}  # of samples, where the others have 1
 MAX_TURNS = 4
 
 

@@ -55,6 +55,7 @@ class SftConfig:
     data: TextDataConfig
     loop: LoopConfig
     vision: VisionKind = "codes"
+    norm: bool = False  # of the features that a new projector reads
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: no adapters
     train_lm: bool = False  # the whole language model, in float32, instead of adapters
     train_embedder: bool = False  # of codes; it begins as the tokenizer's
@@ -259,7 +260,11 @@ def _multimodal_model(
                 "the language model is missing: give --lm (a folder, a hub id, smollm2)"
             )
         new = MultimodalConfig(
-            lm=inputs.lm, width=width, adapter=config.adapter, train_lm=config.train_lm
+            lm=inputs.lm,
+            width=width,
+            norm=config.norm,
+            adapter=config.adapter,
+            train_lm=config.train_lm,
         )
         return MultimodalModel.build(new, dtype=dtype)
     folder = Path(str(inputs.start)) / "mllm"

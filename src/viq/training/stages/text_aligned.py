@@ -29,12 +29,13 @@ from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr
 from viq.mllm.model import AdapterConfig, MultimodalModel
+from viq.mllm.projector import windows_of
 from viq.model.encoder import AttentionPool
 from viq.model.latent_head import LatentHead
 from viq.model.layers import gradient_checkpointing
 from viq.model.packing import Packing
 from viq.training.answers import answers
-from viq.training.letters import LetterReader, letter_count
+from viq.training.letters import LetterReader, letter_count, spelling_loss
 from viq.training.loop import LoopConfig
 from viq.training.losses import distillation, reconstruction
 from viq.training.stage import Evaluation, Frozen, Losses, Stage
@@ -51,9 +52,11 @@ class TextAlignedConfig:
     data: TextDataConfig
     loop: LoopConfig
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: the LM is frozen
+    norm: bool = False  # of the features that a new projector reads
     text_weight: float = 1.0
     distil_weight: float = 10.0
     letters_weight: float = 0.0  # of reading letters, where it is known which stand where
+    spelling_weight: float = 0.0  # of image tokens like the embeddings of the letters in them
     answer_tokens: int = 32  # that the language model may write for each validation sample
 
 
@@ -131,9 +134,10 @@ class TextAlignedStage(Stage):
             # It is of this stage alone, and must not pull at the network before it knows anything.
             nn.init.zeros_(self.to_patches.weight)
             nn.init.zeros_(self.to_patches.bias)
-        weights["letters"] = config.letters_weight
+        weights |= {"letters": config.letters_weight, "spelling": config.spelling_weight}
         off: dict[str, nn.Module | Frozen | None] = {
             "text": self.mllm,
+            "spelling": self.mllm,
             "distil": self.teacher,
             "recon": self.latent_head,
             "patch": self.to_patches,
@@ -204,8 +208,8 @@ class TextAlignedStage(Stage):
         counts = dict.fromkeys(self.weights, float(batch.images))
         if "text" in counts:
             counts["text"] = float(batch.supervised)
-        if "letters" in counts:
-            counts["letters"] = float(letter_count(batch.letters))
+        for name in {"letters", "spelling"} & counts.keys():
+            counts[name] = float(letter_count(batch.letters))
         return counts
 
     def size(self, batch: Batch) -> dict[str, float]:
@@ -234,6 +238,8 @@ class TextAlignedStage(Stage):
             sums["text"] = self._text(batch, seen.features)
         if self.letters is not None:
             sums["letters"] = self.letters.loss(seen.features, batch.letters)
+        if "spelling" in self.weights:
+            sums["spelling"] = self._spelling(batch, seen.features)
         if self.teacher is not None:
             student = self.pool(seen.features, batch.packing)
             sums["distil"] = distillation(student, self.teacher()(images)).sum()
@@ -258,6 +264,14 @@ class TextAlignedStage(Stage):
             batch.image_positions,
         ).sum
         return text
+
+    def _spelling(self, batch: Batch, features: Tensor) -> Tensor:
+        assert self.mllm is not None
+        if batch.letters is None:
+            return features.new_zeros((), dtype=torch.float32)
+        tokens = self.mllm.projector.pooled(features, batch.packing, batch.pool)
+        windows = windows_of(batch.packing, batch.pool).to(batch.letters.device)
+        return spelling_loss(self.mllm, tokens, batch.letters[windows].flatten(1))
 
     # What the latent head regresses, and back.
 
