@@ -40,13 +40,17 @@ def test_a_token_is_made_of_its_own_window(projector):
     assert changed == [4 + 1 + 4 + 1]
 
 
-def test_with_a_norm_the_features_scale_and_mean_do_not_matter():
-    projector = Projector(ProjectorConfig(width=6, lm_width=16, norm=True))
+def test_a_placed_projector_sees_places_and_no_scale(projector):
+    placed = Projector(ProjectorConfig(width=6, lm_width=16, kind="placed"))
     packing, features = Packing.of([(4, 6)]), torch.randn(24, 6)
+    mirrored = features.view(4, 3, 2, 6).flip(2).reshape(24, 6)  # in each window
     with torch.no_grad():
-        tokens = projector(features, packing, 2)
-        torch.testing.assert_close(projector(40 * features + 3, packing, 2), tokens)
-        assert not torch.allclose(projector(features.flip(-1), packing, 2), tokens)
+        for pool in (2, 4):
+            tokens = placed(features[:16], Packing.of([(4, 4)]), pool)
+            again = placed(40 * features[:16] + 3, Packing.of([(4, 4)]), pool)
+            torch.testing.assert_close(again, tokens)
+        assert not torch.allclose(placed(mirrored, packing, 2), placed(features, packing, 2))
+        torch.testing.assert_close(projector(mirrored, packing, 2), projector(features, packing, 2))
 
 
 def test_no_images_give_no_tokens_but_gradients(projector):

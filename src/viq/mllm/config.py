@@ -9,7 +9,7 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PretrainedConfig
 
 from viq.image import ImageConfig
-from viq.mllm.projector import POOLS
+from viq.mllm.projector import POOLS, ProjectorKind
 from viq.model.embedder import EmbedderConfig
 
 Sees = Literal["codes", "continuous", "proximal"]
@@ -35,7 +35,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
             ``config.json`` one that begins with a dot is relative to that folder.
         width: of the features.
         pool: patches along each side of an image token, for whoever has no other wish.
-        norm: the projector takes features of mean 0 and variance 1 over their width.
+        projector: "official" as in the official code, or "placed" (``ProjectorKind``).
         adapter: what trains in the language model; None: nothing, or all of it.
         train_lm: the whole language model trains, instead of adapters.
         sees: what the features are: "codes", "continuous" (of an encoder), "proximal" (of a
@@ -56,7 +56,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         lm: str = "",
         width: int | None = None,
         pool: int = 2,
-        norm: bool = False,
+        projector: ProjectorKind = "official",
         adapter: AdapterConfig | Mapping[str, Any] | None = AdapterConfig(),
         train_lm: bool = False,
         sees: Sees | None = None,
@@ -79,7 +79,7 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         self.embedder = _structure(embedder, EmbedderConfig)
         self.width = self.embedder.width if width is None and self.embedder else width
         self.pool = pool
-        self.norm = norm
+        self.projector = projector
         self.sees: Sees | None = "codes" if sees is None and self.embedder else sees
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
@@ -99,6 +99,9 @@ class MultimodalConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
             )
         if self.sees not in (None, *get_args(Sees)):
             raise ValueError(f"sees is {self.sees!r}; it can be {', '.join(get_args(Sees))}.")
+        if self.projector not in get_args(ProjectorKind):
+            kinds = ", ".join(get_args(ProjectorKind))
+            raise ValueError(f"projector is {self.projector!r}; it can be {kinds}.")
         if self.pool not in POOLS:
             raise ValueError(f"pool is {self.pool}; it can be {', '.join(map(str, POOLS))}.")
 

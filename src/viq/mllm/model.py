@@ -103,7 +103,7 @@ class MultimodalModel(Saving, PreTrainedModel, GenerationMixin):  # type: ignore
         width = int(config.text_config.hidden_size)
         assert config.width is not None
         self.projector = Projector(
-            ProjectorConfig(width=config.width, lm_width=width, norm=config.norm)
+            ProjectorConfig(width=config.width, lm_width=width, kind=config.projector)
         )
         self.generation_config = generation_config(model, self.tokenizer)
         self._vision: Vision | None = None  # no module, and so no part of this one

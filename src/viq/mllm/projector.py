@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from viq.model.layers import Gelu, Linear, Mlp
 from viq.model.packing import Packing
 
 POOLS = (1, 2, 4)  # patches along each side of what becomes one token
+# "placed": features have variance 1, and patches know their place in the window. The official one
+# has neither, so of letters that stand in one window it hardly tells which comes first.
+ProjectorKind = Literal["official", "placed"]
 
 # Beginnings of names here, and of the official code's.
 _OFFICIAL = tuple(
@@ -39,7 +42,7 @@ _OFFICIAL = tuple(
 class ProjectorConfig:
     width: int  # of the features
     lm_width: int  # of the language model
-    norm: bool = False  # of the features, before all else; the official projector has none
+    kind: ProjectorKind = "official"
 
 
 class Projector(nn.Module):
@@ -59,6 +62,9 @@ class Projector(nn.Module):
         self.begin, self.newline, self.end = (
             nn.Parameter(torch.randn(width) * width**-0.5) for _ in range(3)
         )
+        self.places: nn.Parameter | None = None  # those of each pool's windows, one after the other
+        if config.kind == "placed":
+            self.places = nn.Parameter(torch.randn(sum(p**2 for p in POOLS), width) * 0.5)
 
     def forward(self, features: Tensor, packing: Packing, pool: int) -> Tensor:
         """(N, C) to (V, D), the tokens of all images in order.
@@ -81,9 +87,12 @@ class Projector(nn.Module):
         if len(features) != packing.offsets[-1]:
             raise ValueError(f"{len(features)} features for {packing.offsets[-1]} patches.")
         windows = windows_of(packing, pool).to(features.device, non_blocking=True)
-        if self.config.norm:
+        if self.places is not None:
             features = F.layer_norm(features, features.shape[-1:])
         rows = self.proj_in(features).index_select(0, windows.flatten()).unflatten(0, windows.shape)
+        if self.places is not None:
+            first = sum(p**2 for p in POOLS if p < pool)
+            rows = rows + self.places[first : first + pool**2]
         return self.proj_out(self.act(self._pool(rows)))
 
     def _pool(self, rows: Tensor) -> Tensor:

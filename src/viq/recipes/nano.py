@@ -130,7 +130,7 @@ def align() -> AlignConfig:
     return AlignConfig(
         data=_text(_phase(256, 2, 500_000, _FIRST), _phase(256, 2, 1_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5})),
-        norm=True,
+        projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
         spelling_weight=0.5,
@@ -144,7 +144,7 @@ def proximal() -> ProximalConfig:
     return ProximalConfig(
         data=_text(_phase(256, 2, 800_000, _REBUILT)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=halved)),
-        norm=True,
+        projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
         spelling_weight=0.5,
@@ -159,7 +159,7 @@ def quantize() -> QuantizeConfig:
     return QuantizeConfig(
         data=_text(_phase(256, 2, 5_000_000, _REBUILT)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
-        norm=True,
+        projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
         spelling_weight=0.5,
@@ -201,7 +201,7 @@ def sft() -> SftConfig:
         phases=(phase,),
     )
     return SftConfig(
-        data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), norm=True, adapter=_ADAPTER
+        data=data, loop=LoopConfig(optim=OptimConfig(lr=5e-4)), projector="placed", adapter=_ADAPTER
     )
 
 
@@ -222,7 +222,7 @@ def sft_mixed() -> SftConfig:
             validation_samples=96,
         ),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
-        norm=True,
+        projector="placed",
         adapter=_ADAPTER,
         answer_tokens=40,
     )
@@ -238,7 +238,7 @@ def sft_from_pictures() -> SftConfig:
         data=_text(_phase(256, 2, 1_000_000)),
         loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
         vision="quantized",
-        norm=True,
+        projector="placed",
         adapter=_ADAPTER,
     )
 

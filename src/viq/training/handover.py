@@ -225,6 +225,10 @@ def _load_mllm(config: TextAlignedConfig, inputs: Inputs, width: int, pool: int)
         )
     return MultimodalModel.build(
         MultimodalConfig(
-            lm=inputs.lm, width=width, pool=pool, norm=config.norm, adapter=config.adapter
+            lm=inputs.lm,
+            width=width,
+            pool=pool,
+            projector=config.projector,
+            adapter=config.adapter,
         )
     )

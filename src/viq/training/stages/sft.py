@@ -29,6 +29,7 @@ from viq.external.language_model import LanguageModel
 from viq.external.tiling import TilingConfig
 from viq.mllm.config import AdapterConfig, MultimodalConfig
 from viq.mllm.model import MultimodalModel, TextLoss
+from viq.mllm.projector import ProjectorKind
 from viq.mllm.vision import FeatureNetwork, find_tokenizer, load_features
 from viq.model.fold import fold_embedder
 from viq.store import CodeDataset, data_files, is_code_dataset
@@ -55,7 +56,7 @@ class SftConfig:
     data: TextDataConfig
     loop: LoopConfig
     vision: VisionKind = "codes"
-    norm: bool = False  # of the features that a new projector reads
+    projector: ProjectorKind = "official"  # of a new one; else it is the start's
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: no adapters
     train_lm: bool = False  # the whole language model, in float32, instead of adapters
     train_embedder: bool = False  # of codes; it begins as the tokenizer's
@@ -262,7 +263,7 @@ def _multimodal_model(
         new = MultimodalConfig(
             lm=inputs.lm,
             width=width,
-            norm=config.norm,
+            projector=config.projector,
             adapter=config.adapter,
             train_lm=config.train_lm,
         )

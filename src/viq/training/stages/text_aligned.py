@@ -29,7 +29,7 @@ from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr
 from viq.mllm.model import AdapterConfig, MultimodalModel
-from viq.mllm.projector import windows_of
+from viq.mllm.projector import ProjectorKind, windows_of
 from viq.model.encoder import AttentionPool
 from viq.model.latent_head import LatentHead
 from viq.model.layers import gradient_checkpointing
@@ -52,7 +52,7 @@ class TextAlignedConfig:
     data: TextDataConfig
     loop: LoopConfig
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)  # None: the LM is frozen
-    norm: bool = False  # of the features that a new projector reads
+    projector: ProjectorKind = "official"  # of a new one; else it is the start's
     text_weight: float = 1.0
     distil_weight: float = 10.0
     letters_weight: float = 0.0  # of reading letters, where it is known which stand where
