@@ -23,7 +23,7 @@ from viq.data.packing import TextPacking
 from viq.data.sample import Sample
 from viq.data.sources import SourceConfig, open_source
 from viq.errors import FingerprintError, InputError, ModelError
-from viq.external.language_model import load_language_model
+from viq.external.language_model import load_language_model, tiny_language_model
 from viq.external.tiling import TilingConfig
 from viq.mllm.model import MultimodalModel
 from viq.mllm.vision import load_encoder
@@ -419,6 +419,27 @@ def test_a_start_goes_on(changes, run, make, toys, tiny_tokenizer_folder):
         assert torch.equal(tensor, state[name]), name
     fresh = make(inputs=inputs, fresh=True, **changes).mllm
     assert not torch.equal(fresh.projector.begin, after.projector.begin)
+
+
+def test_a_projector_goes_on_with_another_language_model(
+    run, make, toys, tiny_tokenizer_folder, tmp_path
+):
+    start, before = run(projector="placed")
+    tiny_language_model(tmp_path / "other", seed=4)
+    inputs = Inputs(start=start, vision=str(tiny_tokenizer_folder), lm=str(tmp_path / "other"))
+    after = make(inputs=inputs, fresh_lm=True).mllm
+    assert after.projector.config == before.projector.config
+    for name, tensor in after.projector.state_dict().items():
+        assert torch.equal(tensor, before.projector.state_dict()[name]), name
+    names = [name for name in after.state_dict() if "lora_B" in name]
+    assert names
+    assert not any(after.state_dict()[name].any() for name in names)
+
+    tiny_language_model(tmp_path / "wider", hidden=96)
+    with pytest.raises(ModelError, match="the projector does not fit its config"):
+        make(inputs=replace(inputs, lm=str(tmp_path / "wider")), fresh_lm=True)
+    with pytest.raises(ValueError, match="fresh_lm keeps the projector; give one"):
+        make(inputs=inputs, fresh=True, fresh_lm=True)
 
 
 def test_a_projector_trained_alone_is_a_start_for_all_kinds(run, make, toys, tiny_tokenizer_folder):

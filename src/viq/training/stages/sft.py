@@ -28,6 +28,7 @@ from viq.errors import InputError, ModelError
 from viq.external.language_model import LanguageModel
 from viq.external.tiling import TilingConfig
 from viq.mllm.config import AdapterConfig, MultimodalConfig
+from viq.mllm.files import MLLM, load_part, read_config, read_tensors
 from viq.mllm.model import MultimodalModel, TextLoss
 from viq.mllm.projector import ProjectorKind
 from viq.mllm.vision import FeatureNetwork, find_tokenizer, load_features
@@ -61,6 +62,7 @@ class SftConfig:
     train_lm: bool = False  # the whole language model, in float32, instead of adapters
     train_embedder: bool = False  # of codes; it begins as the tokenizer's
     fresh: bool = False  # projector and language model begin anew, whatever the start has
+    fresh_lm: bool = False  # the language model alone does: another of the same width, for example
     tiling: TilingConfig = field(default_factory=TilingConfig)  # of a foreign vision model
     layer: int | None = -2  # whose features it gives; None: its output
     answer_tokens: int = 32  # that the language model may write for each validation sample
@@ -68,6 +70,8 @@ class SftConfig:
     def __post_init__(self) -> None:
         if self.train_lm and self.adapter is not None:
             raise ValueError("train_lm trains all weights; give --adapter none, too.")
+        if self.fresh and self.fresh_lm:
+            raise ValueError("fresh begins all anew, fresh_lm keeps the projector; give one.")
         if self.answer_tokens < 1:
             raise ValueError(f"answer_tokens is {self.answer_tokens}; it must be 1 or more.")
         if self.train_embedder and self.vision not in ("codes", "quantized"):
@@ -169,7 +173,7 @@ class SftStage(Stage):
 
     def export(self, folder: Path) -> None:
         """Writes ``mllm/``; with its embedder and the tokenizer's name, where it reads codes."""
-        self.mllm.save_pretrained(folder / "mllm")
+        self.mllm.save_pretrained(folder / MLLM)
 
     def _loss(self, features: Tensor, batch: Batch) -> TextLoss:
         return self.mllm.packed_loss(
@@ -255,7 +259,8 @@ def _multimodal_model(
 ) -> MultimodalModel:
     """The start's, after seeing that this run can go on from it; or a new one."""
     dtype = torch.float32 if config.train_lm else None  # small steps are lost in bfloat16
-    if config.fresh or not has(inputs.start, "mllm"):
+    folder = Path(str(inputs.start)) / MLLM
+    if config.fresh or config.fresh_lm or not has(inputs.start, MLLM):
         if inputs.lm is None:
             raise InputError(
                 "the language model is missing: give --lm (a folder, a hub id, smollm2)"
@@ -267,8 +272,13 @@ def _multimodal_model(
             adapter=config.adapter,
             train_lm=config.train_lm,
         )
-        return MultimodalModel.build(new, dtype=dtype)
-    folder = Path(str(inputs.start)) / "mllm"
+        if config.fresh_lm:
+            new.projector = read_config(folder).projector
+        built = MultimodalModel.build(new, dtype=dtype)
+        if config.fresh_lm:
+            tensors = read_tensors(folder / "model.safetensors")
+            load_part(built.projector, "projector", tensors, folder)
+        return built
     before = MultimodalModel.from_pretrained(folder, lm=inputs.lm, dtype=dtype)
     own = before.config
     settings: list[tuple[str, Any, Any]] = [("features of width", own.width, width)]
