@@ -26,3 +26,23 @@ stage align tower align --recipe nano --start "$runs/read"
 stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$runs/vae"
 stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"
 stage decoder tokenizer decoder --recipe nano --start "$runs/quantize"
+
+# Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
+here=$(dirname "$0") tasks=(words words words charts charts shapes scraps documents screens)
+[ -e "$runs/rounded/config.json" ] ||
+    python "$here/ship.py" --tokenizer "$runs/decoder" --out "$runs/rounded"
+for split in train validation; do
+    count=7000 codes=$runs/codes
+    [ $split = validation ] && count=300 codes=$runs/held-codes
+    [ -e "$runs/drawn/$split-00000-of-"* ] ||
+        python "$here/../../examples/synthetic_data.py" --out "$runs/drawn" --count $count \
+            --split $split --seed 11 --tasks "${tasks[@]}"
+    for data in corpus drawn; do
+        from=$corpus
+        [ $data = drawn ] && from=$runs/drawn
+        viq extract "$from/$split-*.parquet" --model "$runs/rounded" --max-pixels 262144 \
+            --out "$codes/$data"
+    done
+done
+stage sft mllm sft --recipe nano-mixed --start "$runs/quantize" --vision "$runs/rounded" --fresh-lm \
+    --lm smollm2 --data "$runs/codes" --held-out "$runs/held-codes"

@@ -206,18 +206,20 @@ def sft() -> SftConfig:
 
 
 def sft_mixed() -> SftConfig:
-    """viq train sft --recipe nano-mixed --start RUN --data CODES --out runs/sft
+    """viq train sft --recipe nano-mixed --start RUN --data CODES --held-out MORE --out runs/sft
 
     How the bundled model learnt to answer: CODES/corpus and CODES/drawn, the codes of captioned
-    pictures and of synthetic ones, each with both splits (benchmarks/nano/train.sh).
+    pictures and of synthetic ones, and as many held-out ones (benchmarks/nano/train.sh).
     """
-    names = ("corpus", "drawn")
-    sources = tuple(SourceConfig(name=name, path=f"{DATA}/{name}") for name in names)
+    sources, held_out = (
+        tuple(SourceConfig(name=name, path=f"{data}/{name}") for name in ("corpus", "drawn"))
+        for data in (DATA, HELD_OUT)
+    )
     phase = _phase(512, 2, 1_500_000, {"corpus": 1.0, "drawn": 3.0})
     return SftConfig(
         data=TextDataConfig(
             sources=sources,
-            validation=tuple(replace(source, split="validation") for source in sources),
+            validation=held_out,
             phases=(phase,),
             validation_samples=96,
         ),
