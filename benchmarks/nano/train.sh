@@ -34,7 +34,7 @@ here=$(dirname "$0") tasks=(words words words charts charts shapes scraps docume
 for split in train validation; do
     count=7000 codes=$runs/codes
     [ $split = validation ] && count=300 codes=$runs/held-codes
-    [ -e "$runs/drawn/$split-00000-of-"* ] ||
+    compgen -G "$runs/drawn/$split-*" > /dev/null ||
         python "$here/../../examples/synthetic_data.py" --out "$runs/drawn" --count $count \
             --split $split --seed 11 --tasks "${tasks[@]}"
     for data in corpus drawn; do
@@ -44,5 +44,5 @@ for split in train validation; do
             --out "$codes/$data"
     done
 done
-stage sft mllm sft --recipe nano-mixed --start "$runs/quantize" --vision "$runs/rounded" --fresh-lm \
+stage sft mllm sft --recipe nano-mixed --start "$runs/quantize" --vision-model "$runs/rounded" --fresh-lm \
     --lm smollm2 --data "$runs/codes" --held-out "$runs/held-codes"
