@@ -49,7 +49,7 @@ _PATCH_WEIGHT = 10.0  # squared errors of pixels in [-1, 1] are small
 _MIXED = {"corpus": 2.0, "scraps": 8.0, "words": 4.0, "synthetic": 2.0}
 _FIRST = {"corpus": 1.0, "scraps": 40.0, "words": 4.0}  # to a model that has never read
 # Where pixels are regressed, too; a page of letters teaches the encoder the most to read.
-_REBUILT = {"corpus": 6.0, "scraps": 4.0, "words": 4.0, "passages": 1.0, "synthetic": 2.0}
+_REBUILT = {"corpus": 4.0, "scraps": 8.0, "words": 4.0, "passages": 1.0, "synthetic": 2.0}
 
 
 def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
