@@ -5,7 +5,7 @@ import torch
 
 from viq.data.letters import ALPHABET, BLANK, CLASSES, FRAMES, OTHER, UNKNOWN
 from viq.mllm import MultimodalConfig, MultimodalModel
-from viq.training.letters import LetterReader, letter_count, spelling_loss
+from viq.training.letters import LetterReader, _spelled, letter_count
 
 WIDTH = 32
 
@@ -82,12 +82,12 @@ def test_a_token_like_a_letters_embedding_spells_it():
     classes = torch.full((2, 4 * FRAMES), BLANK, dtype=torch.uint8)
     classes[0, 5], classes[1, :4] = of("g"), UNKNOWN
     expected = -(table @ table[place]).log_softmax(-1)[place]
-    torch.testing.assert_close(spelling_loss(model, tokens, classes), expected)
+    torch.testing.assert_close(_spelled(model, tokens, classes), expected)
 
     classes[1, 2], classes[1, 3] = of("€"), OTHER  # neither is one token
     classes[1, 9], classes[1, 14] = of("R"), of("R")
-    loss = spelling_loss(model, tokens, classes)
+    loss = _spelled(model, tokens, classes)
     torch.testing.assert_close(loss, expected + 2 * math.log(len(known)))
     loss.backward()
     assert tokens.grad[1].any()
-    assert spelling_loss(model, tokens, classes.fill_(UNKNOWN)) == 0
+    assert _spelled(model, tokens, classes.fill_(UNKNOWN)) == 0

@@ -237,11 +237,12 @@ def sft_from_pictures() -> SftConfig:
     for --vision continuous (of a run of align), proximal and quantized.
     """
     return SftConfig(
-        data=_text(_phase(256, 2, 1_000_000)),
-        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        data=_text(_phase(256, 2, 400_000, _FIRST), _phase(256, 2, 600_000)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
         vision="quantized",
         projector="placed",
         adapter=_ADAPTER,
+        spelling_weight=0.5,  # a new projector knows nothing yet
     )
 
 

@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from viq.data.batch import Batch
 from viq.data.letters import ALPHABET, BLANK, CLASSES, FRAMES, UNKNOWN
 from viq.mllm.model import MultimodalModel
+from viq.mllm.projector import windows_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,16 +69,26 @@ class LetterReader(nn.Module):
         return self(features[known]).flatten(0, 1), classes[known].flatten().long()
 
 
-def spelling_loss(mllm: MultimodalModel, tokens: Tensor, classes: Tensor) -> Tensor:
-    """The negative log-likelihood of the letters in each token, by the language model's embeddings.
+def spelling_loss(mllm: MultimodalModel, features: Tensor, batch: Batch) -> Tensor:
+    """The negative log-likelihood of all letters, by the tokens that they stand in.
 
-    Of all letters, those in a token should be the ones whose own embeddings are most like it.
+    Of all letters, those in a token should be the ones whose own embeddings in the language model
+    are most like it. Letters that it has no token for count nothing.
 
     Args:
-        mllm: its embeddings are taken as they are; letters that it has no token for count nothing.
-        tokens: (M, D), the projector's.
-        classes: (M, p * p * FRAMES) of the patches in each.
+        mllm: its projector makes tokens of ``features``; its embeddings are taken as they are.
+        features: (N, C) of the batch's images.
+        batch: where nothing is known of letters, the loss is 0.
     """
+    if batch.letters is None:
+        return features.new_zeros((), dtype=torch.float32)
+    tokens = mllm.projector.pooled(features, batch.packing, batch.pool)
+    windows = windows_of(batch.packing, batch.pool).to(batch.letters.device)
+    return _spelled(mllm, tokens, batch.letters[windows].flatten(1))
+
+
+def _spelled(mllm: MultimodalModel, tokens: Tensor, classes: Tensor) -> Tensor:
+    """The same, of tokens (M, D) and the classes (M, p * p * FRAMES) of their patches."""
     known, ids = _letter_ids(mllm.tokenizer)
     table: Any = mllm.get_input_embeddings()
     embeddings = table.weight.detach()[ids]  # (K, D)

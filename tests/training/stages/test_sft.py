@@ -19,6 +19,7 @@ from viq.chat import image_tokens
 from viq.checkpoint import save_vision_tower
 from viq.data.config import TextDataConfig
 from viq.data.conversation import question_messages
+from viq.data.letters import LETTERS
 from viq.data.packing import TextPacking
 from viq.data.sample import Sample
 from viq.data.sources import SourceConfig, open_source
@@ -203,6 +204,22 @@ def test_what_is_folded_is_the_models_own_embedder(make, batch, tiny_tokenizer, 
     )
 
 
+def test_letters_are_spelled_where_pictures_know_them(make, batch, phase, samples):
+    image = samples[0].images[0].copy()
+    image.info[LETTERS] = [("f", 9.0, 9.0), ("x", 20.0, 9.0)]
+    drawn = [replace(samples[0], images=(image,)), *samples[1:]]
+    for kind in ("quantized", "proximal"):
+        stage = make(kind, spelling_weight=0.5)
+        assert stage.weights == {"text": 1.0, "spelling": 0.5}
+        packing = TextPacking(phase, stage.mllm.tokenizer, stage.image_reader(phase))
+        packed = packing.pack_one(drawn)
+        assert stage.counts(packed)["spelling"] == 2
+        sums = stage(packed).sums
+        (slope,) = torch.autograd.grad(sums["spelling"], [stage.mllm.projector.proj_in.weight])
+        assert slope.any()
+    assert set(make("codes")(batch(make("codes"))).sums) == {"text"}
+
+
 def test_continuous_features_are_the_towers(make, batch, toys, tower, tmp_path, tiny_tokenizer):
     save_vision_tower(tower, tmp_path / "run" / "tower")
     for where in (tmp_path / "run", tmp_path / "run" / "tower"):
@@ -360,6 +377,11 @@ def test_every_trained_parameter_is_in_one_group_and_gets_a_gradient(changes, gr
             {"train_embedder": True, "vision": "foreign"},
             "train_embedder is for codes, but vision is foreign; give --vision codes or quantized",
         ),
+        (
+            {"spelling_weight": 1.0},
+            "spelling_weight is for patches of pictures, but vision is codes",
+        ),
+        ({"fresh": True, "fresh_lm": True}, "fresh_lm keeps the projector; give one"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, says, config):
@@ -438,8 +460,6 @@ def test_a_projector_goes_on_with_another_language_model(
     tiny_language_model(tmp_path / "wider", hidden=96)
     with pytest.raises(ModelError, match="the projector does not fit its config"):
         make(inputs=replace(inputs, lm=str(tmp_path / "wider")), fresh_lm=True)
-    with pytest.raises(ValueError, match="fresh_lm keeps the projector; give one"):
-        make(inputs=inputs, fresh=True, fresh_lm=True)
 
 
 def test_a_projector_trained_alone_is_a_start_for_all_kinds(run, make, toys, tiny_tokenizer_folder):

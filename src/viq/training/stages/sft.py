@@ -37,6 +37,7 @@ from viq.store import CodeDataset, data_files, is_code_dataset
 from viq.tokenizer import Tokenizer
 from viq.training.answers import answers
 from viq.training.handover import has
+from viq.training.letters import letter_count, spelling_loss
 from viq.training.loop import LoopConfig
 from viq.training.stage import Evaluation, Frozen, Inputs, Losses, Stage
 from viq.training.vision import (
@@ -65,6 +66,7 @@ class SftConfig:
     fresh_lm: bool = False  # the language model alone does: another of the same width, for example
     tiling: TilingConfig = field(default_factory=TilingConfig)  # of a foreign vision model
     layer: int | None = -2  # whose features it gives; None: its output
+    spelling_weight: float = 0.0  # of image tokens like their letters, where pictures know them
     answer_tokens: int = 32  # that the language model may write for each validation sample
 
     def __post_init__(self) -> None:
@@ -74,6 +76,11 @@ class SftConfig:
             raise ValueError("fresh begins all anew, fresh_lm keeps the projector; give one.")
         if self.answer_tokens < 1:
             raise ValueError(f"answer_tokens is {self.answer_tokens}; it must be 1 or more.")
+        if self.spelling_weight and self.vision in ("codes", "foreign"):
+            raise ValueError(
+                f"spelling_weight is for patches of pictures, but vision is {self.vision}; leave"
+                " it out."
+            )
         if self.train_embedder and self.vision not in ("codes", "quantized"):
             raise ValueError(
                 f"train_embedder is for codes, but vision is {self.vision}; give --vision codes or"
@@ -82,7 +89,7 @@ class SftConfig:
 
 
 class SftStage(Stage):
-    """Trains a multimodal model by the text loss alone."""
+    """Trains a multimodal model by its answers."""
 
     def __init__(
         self,
@@ -95,6 +102,8 @@ class SftStage(Stage):
         super().__init__()
         self.config, self.mllm, self.validation = config, mllm, validation
         self.weights = {"text": 1.0}
+        if config.spelling_weight:
+            self.weights["spelling"] = config.spelling_weight
         self.vision = Frozen(vision)
         self.embedder = None  # what makes features of codes, where that does not train
         if mllm.embedder is not None:
@@ -138,16 +147,21 @@ class SftStage(Stage):
         return {"projector": [], "lm": [], "embedder": [], **self.mllm.parameter_groups()}
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Supervised tokens."""
-        return {"text": float(batch.supervised)}
+        """Supervised tokens, and letters whose places are known."""
+        counts = {"text": batch.supervised, "spelling": letter_count(batch.letters)}
+        return {name: float(counts[name]) for name in self.weights}
 
     def size(self, batch: Batch) -> dict[str, float]:
         """Images, and tokens of the language model's sequence."""
         return {"images": float(batch.images), "tokens": float(len(batch.input_ids))}
 
     def forward(self, batch: Batch) -> Losses:
-        """The text loss of one micro-batch."""
-        return Losses({"text": self._loss(self.see(batch), batch).sum})
+        """The sums of the losses of one micro-batch."""
+        features = self.see(batch)
+        sums = {"text": self._loss(features, batch).sum}
+        if "spelling" in self.weights:
+            sums["spelling"] = spelling_loss(self.mllm, features, batch)
+        return Losses(sums)
 
     def see(self, batch: Batch) -> Tensor:
         """The features (N, C) that the language model reads."""

@@ -29,7 +29,7 @@ from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr
 from viq.mllm.model import AdapterConfig, MultimodalModel
-from viq.mllm.projector import ProjectorKind, windows_of
+from viq.mllm.projector import ProjectorKind
 from viq.model.encoder import AttentionPool
 from viq.model.latent_head import LatentHead
 from viq.model.layers import gradient_checkpointing
@@ -239,7 +239,8 @@ class TextAlignedStage(Stage):
         if self.letters is not None:
             sums["letters"] = self.letters.loss(seen.features, batch.letters)
         if "spelling" in self.weights:
-            sums["spelling"] = self._spelling(batch, seen.features)
+            assert self.mllm is not None
+            sums["spelling"] = spelling_loss(self.mllm, seen.features, batch)
         if self.teacher is not None:
             student = self.pool(seen.features, batch.packing)
             sums["distil"] = distillation(student, self.teacher()(images)).sum()
@@ -264,14 +265,6 @@ class TextAlignedStage(Stage):
             batch.image_positions,
         ).sum
         return text
-
-    def _spelling(self, batch: Batch, features: Tensor) -> Tensor:
-        assert self.mllm is not None
-        if batch.letters is None:
-            return features.new_zeros((), dtype=torch.float32)
-        tokens = self.mllm.projector.pooled(features, batch.packing, batch.pool)
-        windows = windows_of(batch.packing, batch.pool).to(batch.letters.device)
-        return spelling_loss(self.mllm, tokens, batch.letters[windows].flatten(1))
 
     # What the latent head regresses, and back.
 
