@@ -269,7 +269,7 @@ def test_a_run_needs_a_folder(tmp_path, capsys):
         ("vae", None, ["--data.crops.sizes", "33", "64"], "in multiples of 16"),
         ("align", "vae", [], "no tower/ and no config.json here"),
         ("align", "contrast", ["--distil-weight", "0", "--text-weight", "0"], "every loss is off"),
-        ("quantize", "quantize", [], "it has codes already"),
+        ("quantize", "quantize", ["--codebook-size", "100"], "this run of (100,)"),
         ("vae", None, ["--loop.log-steps", "0"], "log_steps is 0; it must be at least 1"),
         ("vae", None, ["--loop.optim.lr", "-1"], "lr is -1.0; it must be a positive number"),
         ("quantize", "proximal", ["--data.phases.0.max-patches", "4"], "raise max_patches"),

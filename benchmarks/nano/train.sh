@@ -25,7 +25,9 @@ stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/con
 stage align tower align --recipe nano --start "$runs/read"
 stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$runs/vae"
 stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"
-stage decoder tokenizer decoder --recipe nano --start "$runs/quantize"
+stage detail tokenizer quantize --recipe nano-detail --start "$runs/quantize"
+stage answers tokenizer quantize --recipe nano --start "$runs/detail"
+stage decoder tokenizer decoder --recipe nano --start "$runs/answers"
 
 # Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
 here=$(dirname "$0") tasks=(words words words charts charts shapes scraps documents screens)
@@ -44,5 +46,5 @@ for split in train validation; do
             --out "$codes/$data"
     done
 done
-stage sft mllm sft --recipe nano-mixed --start "$runs/quantize" --vision-model "$runs/rounded" --fresh-lm \
+stage sft mllm sft --recipe nano-mixed --start "$runs/answers" --vision-model "$runs/rounded" --fresh-lm \
     --lm smollm2 --data "$runs/codes" --held-out "$runs/held-codes"

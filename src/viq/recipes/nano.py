@@ -34,6 +34,7 @@ _WEIGHTS = {"photo": 6, "aigen": 3, "art": 3, "render": 3, "screenshot": 1, "map
 _PIXELS = SourceConfig(name="corpus", path=DATA, need_text=False, row_weights=_WEIGHTS)
 _CAPTIONED = SourceConfig(name="corpus", path=DATA)
 _HELD_OUT = SourceConfig(name="corpus", path=DATA, split="validation")
+_PHOTOS = SourceConfig(name="photos", path=DATA, row_weights=_WEIGHTS)
 _SYNTHETIC = SourceConfig(name="synthetic", kind="synthetic")
 _WORDS = SourceConfig(name="words", kind="synthetic", tasks=("words",), seed=1)
 _PASSAGES = SourceConfig(name="passages", kind="synthetic", tasks=("passages",), seed=2)
@@ -62,7 +63,7 @@ def _crops(*sizes: tuple[int, int], pixels: int) -> ImageDataConfig:
 
 def _text(*phases: PhaseConfig) -> TextDataConfig:
     return TextDataConfig(
-        sources=(_CAPTIONED, _SCRAPS, _WORDS, _PASSAGES, _SYNTHETIC),
+        sources=(_CAPTIONED, _PHOTOS, _SCRAPS, _WORDS, _PASSAGES, _SYNTHETIC),
         validation=(_HELD_OUT, _SCRAPS_HELD_OUT, _WORDS_HELD_OUT, _SYNTHETIC_HELD_OUT),
         phases=phases,
         validation_samples=96,
@@ -157,8 +158,8 @@ def proximal() -> ProximalConfig:
 def quantize() -> QuantizeConfig:
     """viq train quantize --recipe nano --start runs/proximal --out runs/quantize"""
     return QuantizeConfig(
-        data=_text(_phase(256, 2, 5_000_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        data=_text(_phase(256, 2, 1_000_000, _REBUILT)),
+        loop=LoopConfig(optim=OptimConfig(lr=2.5e-4)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
@@ -168,6 +169,25 @@ def quantize() -> QuantizeConfig:
         code_blocks=NANO_CODE_BLOCKS,
         patch_weight=_PATCH_WEIGHT,
         even_weight=0.1,
+    )
+
+
+def detail() -> QuantizeConfig:
+    """viq train quantize --recipe nano-detail --start runs/quantize --out runs/detail
+
+    Letters and pixels alone, three times as many patches in the same time. What the language model
+    had learnt waits for the next run of quantize.
+    """
+    weights = {"photos": 6.0, "corpus": 1.0, "passages": 4.0, "words": 2.0, "synthetic": 1.0}
+    phase = replace(_phase(256, 2, 12_000_000, weights), seq_len=4096)
+    return replace(
+        quantize(),
+        data=_text(phase),
+        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        text_weight=0.0,
+        spelling_weight=0.0,
+        distil_weight=3.0,
+        patch_weight=3 * _PATCH_WEIGHT,
     )
 
 

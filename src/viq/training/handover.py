@@ -152,7 +152,7 @@ def gather(
         InputError: one is missing, or does not load; one line with the flag.
     """
     phase = config.data.phases[-1]
-    vae, mllm, tokenizer = None, None, None
+    vae, mllm, idle_mllm, tokenizer = None, None, None, None
     if target == "vae":
         where = inputs.vae
         if where is None and has(inputs.start, "tokenizer/vae"):
@@ -161,6 +161,8 @@ def gather(
     if config.text_weight:
         mllm = _load_mllm(config, inputs, encoder.width, phase.pool)
         tokenizer = mllm.tokenizer
+    elif has(inputs.start, "mllm"):
+        idle_mllm = Path(str(inputs.start)) / "mllm"
     batch = None
     if validation:
         batch = (
@@ -171,7 +173,14 @@ def gather(
             else images_alone(validation, phase, encoder.patch_size)
         )
     letters = _load_letters(inputs.start, encoder.width) if config.letters_weight else None
-    return Company(mllm=mllm, teacher=teacher, vae=vae, validation=batch, letters=letters)
+    return Company(
+        mllm=mllm,
+        idle_mllm=idle_mllm,
+        teacher=teacher,
+        vae=vae,
+        validation=batch,
+        letters=letters,
+    )
 
 
 def _load_letters(start: str | None, width: int) -> LetterReader | None:

@@ -267,6 +267,40 @@ def test_a_built_stage_ships_a_working_tokenizer_in_the_plain_layout(
     assert tokenizer.decode(codes).size == samples[1].images[0].size
 
 
+@pytest.mark.parametrize("codebook_size", [None, 200])
+def test_a_start_with_codes_goes_on_with_them(
+    toys, config, samples, proximal_run, tower_run, tmp_path, codebook_size
+):
+    config = replace(config, codebook_size=codebook_size)
+    before = build(config, Inputs(start=proximal_run, teacher=tower_run), [])
+    before.begin(samples)
+    before.export(tmp_path / "run")
+    inputs = Inputs(start=str(tmp_path / "run"), teacher=tower_run)
+    idle = build(replace(config, text_weight=0.0), inputs, [])
+    idle.begin(samples)  # there are no axes to begin along any more
+    assert idle.mllm is None
+    assert idle.carried == set(idle.network.state_dict())
+    batch = toys.batch(samples)
+    with torch.no_grad():
+        outputs = [one.network(batch.pixels, batch.packing) for one in (before.eval(), idle.eval())]
+    assert (outputs[0].codes == outputs[1].codes).float().mean() > 0.99
+    torch.testing.assert_close(outputs[1].embedded, outputs[0].embedded, rtol=1e-4, atol=1e-4)
+
+    # Without the text loss the language model waits for a run that has it.
+    idle.export(tmp_path / "idle")
+    after = build(config, replace(inputs, start=str(tmp_path / "idle")), [])
+    for name, tensor in before.mllm.state_dict().items():
+        assert torch.equal(after.mllm.state_dict()[name], tensor), name
+
+    other = (
+        replace(config, levels=(8, 8, 8))
+        if codebook_size is None
+        else replace(config, codebook_size=100)
+    )
+    with pytest.raises(ModelError, match=r"it has codes of levels .*, this run of"):
+        build(other, inputs, [])
+
+
 def test_simvq_codes_are_saved_and_read(toys, config, samples, proximal, tmp_path):
     config = replace(config, codebook_size=200, text_weight=0.0)
     stage = QuantizeStage(config, proximal.network, toys.company()).eval()

@@ -73,18 +73,28 @@ class QuantizeStage(CodesStage):
     def __init__(
         self, config: QuantizeConfig, start: Network | VisionTower, company: Company
     ) -> None:
-        """``start`` is left as it is; a tower, without the stage before, is an ablation."""
+        """``start`` is left as it is.
+
+        One that has codes goes on with them, and with its own quantizer. A tower, without the stage
+        before, is an ablation.
+        """
+        quantizer = _quantizer(config)
         if isinstance(start, VisionTower):
             tower, tensors, origin = start, tensors_of(start), None
         else:
             assert start.pool is not None
             tower, tensors = VisionTower(start.encoder, start.pool), start.state_dict()
-            limit = start.config.head.quantizer.limit
-            origin = _Bottleneck(start.head.project_in, limit, start.embedder.project_out)
-        quantizer = _quantizer(config)
+            own, origin = start.config.head.quantizer, None
+            if own.code_levels is None:
+                into, out = start.head.project_in, start.embedder.project_out
+                origin = _Bottleneck(into, own.limit, out)
+            else:
+                quantizer = own
         network = Network(codes_network(config, tower, quantizer, config.code_blocks, company))
+        # Of codes without a bottleneck, what led into and out of the start's is of no use.
+        is_direct = origin is not None and quantizer.bottleneck is None
         direct = ("head.project_in.", "embedder.project_out.")
-        carried = carry_over(network, tensors, new=() if quantizer.bottleneck else direct)
+        carried = carry_over(network, tensors, new=direct if is_direct else ())
         commit = 0.0 if config.codebook_size is None else 1.0
         super().__init__(config, network, carried, company, commit=commit, even=config.even_weight)
         self._start = origin
@@ -216,12 +226,13 @@ def _quantizer(config: QuantizeConfig) -> QuantizerConfig:
 
 
 def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) -> QuantizeStage:
-    """The stage of a run, from a run of stage proximal or, as an ablation, from a tower.
+    """The stage of a run, from a run of stage proximal or of this one, or from a tower.
 
     Raises:
         InputError: an input is missing, or does not load; one line with the flag.
     """
     start: Network | VisionTower
+    own: tuple[int, ...] | None = None  # levels of codes that the start has already
     if has(inputs.start, "tower"):
         start = load_vision_tower(find(inputs.start, "tower", "--start", "the tower"))
         encoder = start.encoder.config
@@ -231,8 +242,9 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
         start = load_network(folder)
         if start.pool is None:
             raise ModelError("it has no attention pool, so no text-aligned stage made it", folder)
-        if start.config.head.quantizer.code_levels is not None:
-            raise ModelError("it has codes already; --start names a run of stage proximal", folder)
+        own, asked = start.config.head.quantizer.code_levels, _quantizer(config).code_levels
+        if own not in (None, asked):
+            raise ModelError(f"it has codes of levels {own}, this run of {asked}", folder)
         encoder = start.config.encoder
     company = gather(
         config,
@@ -242,7 +254,8 @@ def build(config: QuantizeConfig, inputs: Inputs, validation: Sequence[Sample]) 
         teacher=load_teacher(config.distil_weight, inputs),
         target=config.target if config.recon_weight else "none",
     )
-    if isinstance(start, Network) and config.principal_axes and config.codebook_size is None:
+    takes_axes = config.principal_axes and config.codebook_size is None
+    if takes_axes and isinstance(start, Network) and own is None:
         width = start.config.head.quantizer.bottleneck
         if width is not None and width < len(config.levels):
             raise InputError(

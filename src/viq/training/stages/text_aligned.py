@@ -7,6 +7,7 @@ image too, from the features that the language model reads.
 Axes: N patches of all images, B images, C width, (H, W) pixels of an image.
 """
 
+import shutil
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,6 +73,7 @@ class Company:
     """What trains and measures a network, as far as the losses ask for it."""
 
     mllm: MultimodalModel | None = None
+    idle_mllm: Path | None = None  # of the start, where the text loss is off
     teacher: VisionTower | None = None
     vae: Vae | None = None  # whose latents are regressed; without one it is pixels
     validation: Batch | None = None  # held-out samples, none but these
@@ -118,6 +120,7 @@ class TextAlignedStage(Stage):
         self.network = network.requires_grad_()
         self.carried = carried
         self.mllm = company.mllm if weights.get("text") else None
+        self.idle_mllm = company.idle_mllm
         self.teacher = None
         if company.teacher is not None and weights.get("distil"):
             self.teacher = Frozen(Teacher(company.teacher).float())
@@ -181,9 +184,11 @@ class TextAlignedStage(Stage):
             self.mllm.checkpoint_gradients()
 
     def export_mllm(self, folder: Path) -> None:
-        """Writes ``mllm/``, the projector and the adapters, where there is a language model."""
+        """Writes ``mllm/``, the projector and the adapters; without the text loss the start's."""
         if self.mllm is not None:
             self.mllm.save_pretrained(folder / "mllm")
+        elif self.idle_mllm is not None:
+            shutil.copytree(self.idle_mllm, folder / "mllm", dirs_exist_ok=True)
 
     def export_letters(self, folder: Path) -> None:
         """Writes ``letters.safetensors``, from which the next stage's reader goes on."""
