@@ -25,7 +25,7 @@ class Budget:
     """How much is trained.
 
     The default takes about 8 CPU minutes on one thread in bfloat16, with a language model of six
-    layers (examples/shallow_lm.py).
+    layers (--lm smollm2:0,1,2,10,20,29).
     """
 
     recipe: str = "nano"

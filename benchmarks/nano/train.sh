@@ -18,10 +18,11 @@ stage() {
     viq train "$@" --out "$out" "${resume[@]}"
 }
 
-[ -e "$runs/lm/config.json" ] || python "$(dirname "$0")/../../examples/shallow_lm.py" --out "$runs/lm"
+shallow=smollm2:0,1,2,10,20,29  # a fifth of its layers, for all stages but the last
+
 stage vae vae vae --recipe nano --data "$corpus"
 stage contrast tower contrast --recipe nano --data "$corpus" --start nano
-stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/contrast" --lm "$runs/lm"
+stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/contrast" --lm $shallow
 stage align tower align --recipe nano --start "$runs/read"
 stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$runs/vae"
 stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"

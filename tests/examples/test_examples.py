@@ -14,7 +14,7 @@ from viq.cli.main import main
 from viq.mllm import MultimodalModel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED_ELSEWHERE = {"demo.py", "shallow_lm.py", "synthetic.py", "synthetic_data.py"}
+TESTED_ELSEWHERE = {"demo.py", "synthetic.py", "synthetic_data.py"}
 
 
 @pytest.fixture

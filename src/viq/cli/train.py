@@ -54,7 +54,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--held-out", metavar="PATH", help="a data set to evaluate sft on")
     parser.add_argument("--teacher", metavar="DIR", help="frozen start model, a vision tower")
     parser.add_argument("--vae", metavar="DIR", help="autoencoder in diffusers' layout")
-    parser.add_argument("--lm", metavar="LM", help="language model: folder, hub id or 'smollm2'")
+    parser.add_argument(
+        "--lm",
+        metavar="LM",
+        help="language model: folder, hub id or 'smollm2'; behind a colon which layers are kept",
+    )
     parser.add_argument(
         "--vision-model", metavar="MODEL", help="what sft sees with: folder, bundled name, hub id"
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from viq import checkpoint
 from viq.errors import ModelError
+from viq.external.language_model import split_layers
 from viq.mllm.config import FORMAT, MultimodalConfig
 
 LM, ADAPTER = "lm", "adapter"  # folders inside it
@@ -161,11 +162,13 @@ def reference(where: str, folder: Path) -> str:
 
     A bundled name stays one, also where there is a folder of that name.
     """
-    path = Path(where).absolute()
-    if where in checkpoint.bundled() or not path.is_dir():
+    place, _ = split_layers(where)
+    path = Path(place).absolute()
+    if place in checkpoint.bundled() or not path.is_dir():
         return where
     inside = path.is_relative_to(folder.absolute())
-    return f"./{path.relative_to(folder.absolute())}" if inside else str(path)
+    found = f"./{path.relative_to(folder.absolute())}" if inside else str(path)
+    return found + where.removeprefix(place)
 
 
 def _inside(folder: Path) -> Path:

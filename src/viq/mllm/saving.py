@@ -14,7 +14,7 @@ from torch import Tensor
 from viq.card.saved import base_model, keeps_card, saved_card
 from viq.checkpoint import bundled
 from viq.errors import ModelError
-from viq.external.language_model import load_language_model
+from viq.external.language_model import load_language_model, split_layers
 from viq.mllm import files
 from viq.mllm.adapters import load_adapters, merged, save_adapters
 
@@ -184,7 +184,7 @@ def _refuse_folders(config: "MultimodalConfig", *, full: bool) -> None:
     Raises:
         ModelError: the language model or the vision tokenizer is a folder.
     """
-    if not (full or config.train_lm) and Path(config.lm).is_dir():
+    if not (full or config.train_lm) and Path(split_layers(config.lm)[0]).is_dir():
         raise ModelError(
             f"its language model is the folder {config.lm}, which is on this machine alone; push it"
             " with full=True, or set config.lm to its hub id"
