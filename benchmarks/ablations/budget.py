@@ -16,7 +16,7 @@ from viq.errors import InputError
 from viq.evaluation.understanding.pictures import LETTERS_SIDE
 from viq.recipes import RECIPES
 
-TASKS = ("words", "shapes", "charts")  # what else is drawn needs larger pictures to be read
+TASKS = ("words", "scraps", "shapes", "charts")  # what else is drawn needs larger pictures
 NEVER = 10**9  # steps
 
 
@@ -83,7 +83,8 @@ class Budget:
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         for part, sources in (("sources", data.sources), ("validation", data.validation)):
             for number, source in enumerate(sources):
-                if source.kind == "synthetic" and not source.tasks:
+                fits = source.tasks and set(source.tasks) <= set(TASKS)
+                if source.kind == "synthetic" and not fits:
                     words += [f"--data.{part}.{number}.tasks", *TASKS]
         return words
 

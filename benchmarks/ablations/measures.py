@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 ANSWERS = ("words", "counting", "charts", "naming")
-DRAWN = ("words", "shapes", "charts")
+DRAWN = ("words", "scraps", "shapes", "charts")
 
 Found = Mapping[str, Any]  # one run's JSON
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import tyro
-from budget import Budget, differences
+from budget import TASKS, Budget, differences
 from rows import DEFAULT, GROUPS, ROWS, rows_of
 
 from viq.errors import InputError
@@ -65,7 +65,7 @@ def test_the_budget_sets_steps_sizes_and_seeds_and_leaves_the_rest():
         weights = config.data.phases[0].weights
         drawn = [s for s in config.data.sources if s.kind == "synthetic" and s.name in weights]
         assert drawn
-        assert {task for source in drawn for task in source.tasks} == {"words", "shapes", "charts"}
+        assert {task for source in drawn for task in source.tasks} == {*TASKS}
 
 
 def test_a_row_without_stage_proximal_has_all_steps():
