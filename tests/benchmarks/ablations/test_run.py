@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import measures
+import pytest
 import run
 from results import read, write
 from rows import ROWS
