@@ -192,7 +192,7 @@ def detail() -> QuantizeConfig:
 
 
 def decoder() -> DecoderConfig:
-    """viq train decoder --recipe nano --start runs/quantize --out runs/decoder"""
+    """viq train decoder --recipe nano --start runs/answers --out runs/decoder"""
     optim = OptimConfig(lr=6e-4, schedule="constant", warmup=0.1)
     return DecoderConfig(
         data=_crops((128, 128), (96, 160), (160, 96), (256, 256), pixels=2**18),
