@@ -29,6 +29,7 @@ from viq.external.vae import Vae
 from viq.image import patchify, to_image, unpatchify
 from viq.image.sheet import Cell, Row, sheet
 from viq.metrics.quality import psnr
+from viq.mllm.files import new_content
 from viq.mllm.model import AdapterConfig, MultimodalModel
 from viq.mllm.projector import ProjectorKind
 from viq.model.encoder import AttentionPool
@@ -188,7 +189,8 @@ class TextAlignedStage(Stage):
         if self.mllm is not None:
             self.mllm.save_pretrained(folder / "mllm")
         elif self.idle_mllm is not None:
-            shutil.copytree(self.idle_mllm, folder / "mllm", dirs_exist_ok=True)
+            with new_content(folder / "mllm") as new:
+                shutil.copytree(self.idle_mllm, new, dirs_exist_ok=True)
 
     def export_letters(self, folder: Path) -> None:
         """Writes ``letters.safetensors``, from which the next stage's reader goes on."""
