@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
-from viq.cli.options import check_device, positive
+from viq.cli.options import add_place, check_device, positive
 from viq.errors import InputError
 
 NEEDED = ("starlette", "uvicorn")  # the extra `app`
@@ -59,13 +59,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="scale larger pictures down to N pixels (default: 1,048,576)",
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
-    parser.add_argument(
-        "--dtype",
-        default="float32",
-        choices=("float32", "bfloat16", "float16"),
-        help="float32 is the default; in another some codes come out otherwise",
-    )
+    add_place(parser)
     parser.set_defaults(run=run)
 
 

@@ -22,6 +22,11 @@ def add_tokenizer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="nano", help="bundled name, folder or Hugging Face id (default: nano)"
     )
+    add_place(parser)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Adds --device and --dtype: where networks run, and in what."""
     parser.add_argument("--device", default="cpu", help="for example cuda (default: cpu)")
     parser.add_argument(
         "--dtype",
