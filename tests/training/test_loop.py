@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from viq.errors import InputError
+from viq.hardware import hardware
 from viq.training.guard import Guard, StoppedError, TrainingError
 from viq.training.loop import LoopConfig, count_steps, train
 from viq.training.optim import OptimConfig
@@ -250,6 +251,7 @@ def test_the_run_says_what_was_asked_for(run, tmp_path):
     assert document["stage"] == "toy"
     assert document["inputs"] == {"data": "here"}
     assert document["processes"] == 1
+    assert document["hardware"] == hardware("cpu")
     assert document["versions"].keys() == {"viq", "torch", "accelerate", "python"}
 
 

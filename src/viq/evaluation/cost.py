@@ -17,9 +17,9 @@ from viq.evaluation import flops
 from viq.evaluation.coding import why_no_decoder
 from viq.evaluation.document import Cell, Column, Figure, Table
 from viq.evaluation.plots import new_figure, save_figure, series
-from viq.evaluation.provenance import processor
 from viq.evaluation.samples import Samples
 from viq.evaluation.timing import Measurement, measure, square_grid
+from viq.hardware import hardware
 from viq.model.network import build_part
 from viq.tokenizer import Tokenizer
 
@@ -327,11 +327,6 @@ def in_process(what: Measurement) -> dict[str, Any]:
             return pool.submit(measure, what).result()
         except BrokenProcessPool as error:
             raise InputError("the process that measured was killed: out of memory?") from error
-
-
-def hardware(device: str) -> str:
-    """The name of what is measured."""
-    return processor() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 Lines = dict[tuple[str, str], list[tuple[int, float]]]  # (name, work) -> (side, value)

@@ -1,7 +1,6 @@
 """What made a result: command, machine, versions, date and commit."""
 
 import datetime
-import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Self
 import torch
 
 from viq.evaluation.markup import code
+from viq.hardware import hardware
 from viq.version import __version__
 
 PACKAGES = ("torch", "transformers", "pillow", "numpy")
@@ -36,7 +36,7 @@ class Provenance:
             command=shlex.join(command),
             date=datetime.date.today().isoformat(),
             commit=commit(),
-            hardware=processor() if device == "cpu" else torch.cuda.get_device_name(device),
+            hardware=hardware(device),
             threads=torch.get_num_threads(),
             versions={"viq": __version__} | {n: v for n in PACKAGES if (v := _version(n))},
         )
@@ -63,16 +63,6 @@ def commit() -> str | None:
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
     return _git(file.parent, "describe", "--always", "--dirty", "--exclude=*")
-
-
-def processor() -> str:
-    """The processor's name, with how many of its threads there are."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} x {len(names)}" if names else platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from viq.data.loader import Step, TrainingData
 from viq.errors import InputError
+from viq.hardware import hardware
 from viq.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -186,6 +187,7 @@ class _Run:
             document = {
                 **(about or {"loop": asdict(config)}),
                 "processes": processes.count,
+                "hardware": hardware(processes.device),
                 "versions": _versions(),
             }
             write_atomically(folder / "run.json", json.dumps(document, indent=2).encode())
