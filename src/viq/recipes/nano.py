@@ -157,9 +157,11 @@ def proximal() -> ProximalConfig:
 
 def quantize() -> QuantizeConfig:
     """viq train quantize --recipe nano --start runs/proximal --out runs/quantize"""
+    # At the whole rate, batches as small as these teach codes nothing (docs/LOG.md).
+    halved = {"carried": 0.5, "new": 0.5}
     return QuantizeConfig(
         data=_text(_phase(256, 2, 1_000_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=2.5e-4)),
+        loop=LoopConfig(optim=OptimConfig(lr=5e-4, lr_scale=halved)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
