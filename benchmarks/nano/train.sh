@@ -28,7 +28,9 @@ stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$ru
 stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"
 stage detail tokenizer quantize --recipe nano-detail --start "$runs/quantize"
 stage answers tokenizer quantize --recipe nano --start "$runs/detail"
-stage decoder tokenizer decoder --recipe nano --start "$runs/answers"
+stage pixels tokenizer decoder --recipe nano --start "$runs/answers" --perceptual-weight 0
+stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.steps 150
+stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
 
 # Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
 here=$(dirname "$0") tasks=(words words words charts charts shapes scraps documents screens)

@@ -40,6 +40,7 @@ RECIPES = {
     "nano": Recipe(stages=_all_stages(nano), lm="smollm2"),
     "nano-reading": Recipe(stages={"align": nano.read}, lm="smollm2"),
     "nano-detail": Recipe(stages={"quantize": nano.detail}, lm="smollm2"),
+    "nano-adversarial": Recipe(stages={"decoder": nano.adversarial}, lm="smollm2"),
     "nano-mixed": Recipe(stages={"sft": nano.sft_mixed}, lm="smollm2"),
     "nano-pictures": Recipe(stages={"sft": nano.sft_from_pictures}, lm="smollm2"),
     "so400m": _of_paper(1152),

@@ -194,13 +194,29 @@ def detail() -> QuantizeConfig:
 
 
 def decoder() -> DecoderConfig:
-    """viq train decoder --recipe nano --start runs/answers --out runs/decoder"""
-    optim = OptimConfig(lr=6e-4, schedule="constant", warmup=0.1)
+    """viq train decoder --recipe nano --start runs/answers --out runs/decoder
+
+    Squared error and a perceptual distance. A perceptual network makes a step twice as long, so a
+    run with --perceptual-weight 0 goes before (benchmarks/nano/train.sh).
+    """
+    optim = OptimConfig(lr=6e-4, warmup=0.1)
     return DecoderConfig(
         data=_crops((128, 128), (96, 160), (160, 96), (256, 256), pixels=2**18),
-        loop=LoopConfig(steps=1500, optim=optim, ema=0.999),
-        adversarial_start=500,
+        loop=LoopConfig(steps=1000, optim=optim),
+        perceptual_weight=0.1,
+        adversarial_weight=0.0,
+        repa_weight=0.0,
     )
+
+
+def adversarial() -> DecoderConfig:
+    """viq train decoder --recipe nano-adversarial --start runs/decoder --out runs/adversarial
+
+    With all of the paper's losses, to be reported beside the one that ships.
+    """
+    defaults = DecoderConfig(data=decoder().data, loop=decoder().loop)
+    optim = OptimConfig(lr=2e-4, schedule="constant", warmup=0.1)
+    return replace(defaults, loop=LoopConfig(steps=400, optim=optim), adversarial_start=50)
 
 
 def sft() -> SftConfig:
