@@ -18,7 +18,7 @@ stage() {
     viq train "$@" --out "$out" "${resume[@]}"
 }
 
-shallow=smollm2:0,1,2,10,20,29  # a fifth of its layers, for all stages but the last
+shallow=smollm2:0,1,2,10,20,29  # a fifth of its layers
 
 stage vae vae vae --recipe nano --data "$corpus"
 stage contrast tower contrast --recipe nano --data "$corpus" --start nano
@@ -28,7 +28,8 @@ stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$ru
 stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"
 stage detail tokenizer quantize --recipe nano-detail --start "$runs/quantize"
 stage answers tokenizer quantize --recipe nano --start "$runs/detail"
-stage pixels tokenizer decoder --recipe nano --start "$runs/answers" --perceptual-weight 0
+stage finish tokenizer quantize --recipe nano-detail --start "$runs/answers" --loop.steps 900
+stage pixels tokenizer decoder --recipe nano --start "$runs/finish" --perceptual-weight 0
 stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.steps 150
 stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
 
@@ -46,8 +47,9 @@ for split in train validation; do
         from=$corpus
         [ $data = drawn ] && from=$runs/drawn
         viq extract "$from/$split-*.parquet" --model "$runs/rounded" --max-pixels 262144 \
-            --out "$codes/$data"
+            --dtype bfloat16 --out "$codes/$data"
     done
 done
-stage sft mllm sft --recipe nano-mixed --start "$runs/answers" --vision-model "$runs/rounded" --fresh-lm \
-    --lm smollm2 --data "$runs/codes" --held-out "$runs/held-codes"
+stage sft mllm sft --recipe nano-mixed --start "$runs/finish" --vision-model "$runs/rounded" \
+    --lm $shallow \
+    --data "$runs/codes" --held-out "$runs/held-codes"

@@ -177,19 +177,20 @@ def quantize() -> QuantizeConfig:
 def detail() -> QuantizeConfig:
     """viq train quantize --recipe nano-detail --start runs/quantize --out runs/detail
 
-    Letters and pixels alone, three times as many patches in the same time. What the language model
-    had learnt waits for the next run of quantize.
+    Letters and pixels alone, mostly of photographs as they are, three times as many patches in the
+    same time. What the language model had learnt waits for the next run of quantize, or of sft.
     """
-    weights = {"photos": 6.0, "corpus": 1.0, "passages": 4.0, "words": 2.0, "synthetic": 1.0}
-    phase = replace(_phase(256, 2, 12_000_000, weights), seq_len=4096)
+    weights = {"photos": 14.0, "corpus": 1.0, "passages": 2.0, "words": 2.0, "synthetic": 1.0}
+    phase = replace(_phase(384, 2, 12_000_000, weights), seq_len=4096)
     return replace(
         quantize(),
         data=_text(phase),
-        loop=LoopConfig(optim=OptimConfig(lr=5e-4)),
+        loop=LoopConfig(optim=OptimConfig(lr=7e-4)),
         text_weight=0.0,
         spelling_weight=0.0,
         distil_weight=3.0,
-        patch_weight=3 * _PATCH_WEIGHT,
+        patch_weight=6 * _PATCH_WEIGHT,
+        even_weight=1.0,
     )
 
 
@@ -263,7 +264,7 @@ def sft_mixed() -> SftConfig:
         ),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
         projector="placed",
-        adapter=_ADAPTER,
+        adapter=_WIDE_ADAPTER,
         answer_tokens=40,
     )
 
