@@ -3,15 +3,16 @@
 import argparse
 import datetime
 import json
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from viq.evaluation.provenance import commit
+from viq.hardware import hardware
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -43,14 +44,11 @@ def report(
     **tables: list[dict[str, Any]],
 ) -> None:
     """Prints the rows, and more tables by their names, under where and when they were measured."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     where = {
         "title": title,
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
-        "processor": _processor(),
+        "commit": commit(),
+        "processor": hardware("cpu"),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "repeats": args.repeats,
@@ -79,11 +77,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")

@@ -33,10 +33,11 @@ from tqdm import tqdm
 from viq.errors import InputError, ViQError
 from viq.evaluation.document import Document
 from viq.evaluation.files import whole_text
-from viq.evaluation.provenance import PACKAGES, commit, processor
+from viq.evaluation.provenance import PACKAGES, commit
 from viq.evaluation.understanding.probes import PROBES
 from viq.evaluation.understanding.suite import NAMING
 from viq.evaluation.understanding.synthetic import SYNTHETIC
+from viq.hardware import hardware
 
 HERE = Path(__file__).parent
 UNSEEN = (96, 320)  # pixels of other sizes, for the rows about positions
@@ -240,7 +241,7 @@ def _provenance() -> dict[str, Any]:
     return {
         "commit": commit(),
         "date": datetime.date.today().isoformat(),
-        "hardware": processor(),
+        "hardware": hardware("cpu"),
         "threads": 1,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
     }

@@ -21,11 +21,12 @@ from statistics import fmean
 from viq.errors import ViQError
 from viq.evaluation.document import Score
 from viq.evaluation.files import whole_text
-from viq.evaluation.provenance import commit, processor
+from viq.evaluation.provenance import commit
 from viq.evaluation.samples import Samples
 from viq.evaluation.scores import SHARE, mean_over_tasks, mean_score, paired_difference
 from viq.evaluation.understanding.results import PERCENT, answered, blind_part, seen_part
 from viq.evaluation.understanding.suite import NAMES, OFFLINE
+from viq.hardware import hardware
 
 VIQ = (sys.executable, "-m", "viq.cli.main")
 CONTINUOUS, CODES = "continuous", "quantized"  # kinds of `viq train sft --vision`
@@ -133,7 +134,7 @@ def page(args: argparse.Namespace, flags: Sequence[str]) -> str:
             "# Codes against the features they were made of",
             "",
             f"Made by `{command}`, {args.seeds} seeds, {args.count:,} questions of each task;"
-            f" {processor()}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit"
+            f" {hardware('cpu')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit"
             f" {(commit() or 'unknown')[:7]}. A question's score is its mean over seeds (blind:"
             " without the picture); intervals of 95 % are over questions. The last"
             " column says whether the whole interval is above"
