@@ -69,8 +69,8 @@ class Group:
 
 
 # What starts from a tower has new layers as stage proximal has; they learn at that stage's rates.
-_RATES = ("--loop.optim.lr", "1e-3", "--loop.optim.lr-scale", "carried", "0.5")
-_RATES += ("projector", "0.5", "lm", "0.5")
+_RATES = ("--loop.optim.lr", "1e-3", "--loop.optim.lr-scale.new", "1")
+_RATES += ("--loop.optim.lr-scale.projector", "0.5", "--loop.optim.lr-scale.lm", "0.5")
 _NO_RECON = ("--recon-weight", "0", "--patch-weight", "0")
 _SIMVQ = ("--even-weight", "0", "--codebook-size")  # evenness is a loss of FSQ's latents
 _LEVELS = {

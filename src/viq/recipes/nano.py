@@ -141,10 +141,10 @@ def align() -> AlignConfig:
 
 def proximal() -> ProximalConfig:
     """viq train proximal --recipe nano --start runs/align --vae runs/vae --out runs/proximal"""
-    halved = dict.fromkeys(("carried", "projector", "lm"), 0.5)
+    scale = {"carried": 0.5, "new": 1.0, "projector": 0.5, "lm": 0.5}
     return ProximalConfig(
         data=_text(_phase(256, 2, 800_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=halved)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=scale)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
@@ -158,10 +158,10 @@ def proximal() -> ProximalConfig:
 def quantize() -> QuantizeConfig:
     """viq train quantize --recipe nano --start runs/proximal --out runs/quantize"""
     # At the whole rate, batches as small as these teach codes nothing (docs/LOG.md).
-    halved = {"carried": 0.5, "new": 0.5}
+    scale = {"carried": 0.5, "new": 0.5, "projector": 1.0, "lm": 1.0}
     return QuantizeConfig(
         data=_text(_phase(256, 2, 1_000_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=5e-4, lr_scale=halved)),
+        loop=LoopConfig(optim=OptimConfig(lr=5e-4, lr_scale=scale)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
