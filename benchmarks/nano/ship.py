@@ -52,18 +52,27 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, required=True, help="a run of stage decoder")
     parser.add_argument("--mllm", type=Path, help="a run of stage sft")
     parser.add_argument("--lm", default="smollm2", help="the language model that it names")
+    parser.add_argument("--rank", type=int, help="of its adapters, if lower than they trained with")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "nano", help="the bundled folder")
     parser.add_argument("--most", type=int, default=MOST, help="bytes of all files together")
     args = parser.parse_args()
     try:
-        ship(args.tokenizer, args.mllm, args.out, lm=args.lm, most=args.most)
+        ship(args.tokenizer, args.mllm, args.out, lm=args.lm, rank=args.rank, most=args.most)
     except (ViQError, OSError) as error:
         print(f"ship.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def ship(run: Path, mllm: Path | None, out: Path, *, lm: str = "smollm2", most: int = MOST) -> None:
+def ship(
+    run: Path,
+    mllm: Path | None,
+    out: Path,
+    *,
+    lm: str = "smollm2",
+    rank: int | None = None,
+    most: int = MOST,
+) -> None:
     """Writes ``out`` anew and prints what is in it.
 
     Raises:
@@ -83,7 +92,7 @@ def ship(run: Path, mllm: Path | None, out: Path, *, lm: str = "smollm2", most: 
             f" {change.psnr_before:.2f} dB before, {change.psnr_after:.2f} dB after"
         )
         if mllm is not None:
-            write_mllm(mllm, new / MLLM, before, tokenizer, name=out.name, lm=lm)
+            write_mllm(mllm, new / MLLM, before, tokenizer, name=out.name, lm=lm, rank=rank)
             print(f"{QUESTION} {try_mllm(new, tokenizer)!r}")
         refuse_places(new)
         for path in files_of(new):
@@ -126,12 +135,20 @@ def write_tokenizer(source: Path, folder: Path) -> Tokenizer:
 
 
 def write_mllm(
-    run: Path, folder: Path, before: Tokenizer, tokenizer: Tokenizer, *, name: str, lm: str
+    run: Path,
+    folder: Path,
+    before: Tokenizer,
+    tokenizer: Tokenizer,
+    *,
+    name: str,
+    lm: str,
+    rank: int | None,
 ) -> None:
     """Writes adapters, projector, embedder and processor, rounded; they name ``name`` and ``lm``.
 
     Raises:
-        InputError: the model reads no codes, or another tokenizer's.
+        InputError: the model reads no codes, or another tokenizer's; or its adapters cannot have
+            that rank.
     """
     source = part_of(run, MLLM)
     model = MultimodalModel.from_pretrained(source, lm=lm)
@@ -150,11 +167,37 @@ def write_mllm(
     for adapter in model.lm.peft_config.values():
         adapter.base_model_name_or_path = lm
     state = model.state_dict()
+    if rank is not None:
+        state |= lowered(model, rank, source)
     rounded = {k: v.to(STORED) if v.is_floating_point() else v for k, v in state.items()}
     model.save_pretrained(folder, state_dict=rounded)
     for path in folder.rglob("*.json"):  # the vocabulary takes less than half as much so
         content = json.loads(path.read_bytes())
         path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def lowered(model: MultimodalModel, rank: int, source: Path) -> dict[str, torch.Tensor]:
+    """The nearest adapters of a lower rank, of which ``model``'s configs tell from here on.
+
+    Raises:
+        InputError: they have DoRA's magnitudes, or no higher rank.
+    """
+    adapter = model.config.adapter
+    assert adapter is not None
+    if adapter.dora or not 0 < rank <= adapter.rank:
+        raise InputError(f"has {adapter}, which cannot be lowered to rank {rank}", source)
+    state, found = model.state_dict(), {}
+    for name in [name for name in state if ".lora_A." in name]:
+        other = name.replace(".lora_A.", ".lora_B.")
+        left, values, right = torch.linalg.svd(
+            state[other].float() @ state[name].float(), full_matrices=False
+        )
+        root = (values[:rank] * rank / adapter.rank).sqrt()  # alpha / rank multiplies them again
+        found[name], found[other] = root[:, None] * right[:rank], left[:, :rank] * root
+    model.config.adapter = replace(adapter, rank=rank)
+    for config in model.lm.peft_config.values():
+        config.r = rank
+    return found
 
 
 def compare(before: Tokenizer, after: Tokenizer) -> Change:

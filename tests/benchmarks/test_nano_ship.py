@@ -89,6 +89,34 @@ def test_what_ships_is_the_runs_in_bfloat16(decoder, sft, out, capsys):
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in out.rglob("*") if path.is_file())
 
 
+def test_adapters_of_a_lower_rank_are_the_nearest(decoder, make_sft, out):
+    run = make_sft(adapter=AdapterConfig(rank=8, dora=False))
+    before = MultimodalModel.from_pretrained(run / "mllm")
+    state = before.state_dict()
+    names = [name for name in state if ".lora_A." in name]
+    half = torch.arange(8) % 2 == 0
+    for name in names:  # half of the rows do nothing, so half of the rank is enough
+        state[name] = torch.randn_like(state[name])
+        other = name.replace(".lora_A.", ".lora_B.")
+        state[other] = torch.randn_like(state[other]) * half
+    before.save_pretrained(run / "mllm", state_dict=state)
+    ship.ship(decoder, run, out, lm="tiny", rank=4)
+    after = MultimodalModel.from_pretrained("nano")
+    assert after.config.adapter.rank == 4
+    found = after.state_dict()
+    for name in names:
+        other = name.replace(".lora_A.", ".lora_B.")
+        assert found[name].shape[0] == 4
+        change, expected = (
+            tensors[other] @ tensors[name] * adapter.alpha / adapter.rank
+            for tensors, adapter in ((found, after.config.adapter), (state, before.config.adapter))
+        )
+        assert torch.dist(change, expected) < 0.01 * expected.norm()  # bfloat16
+    message = r"mllm: has AdapterConfig\(rank=8, .*\), which cannot be lowered to rank 16"
+    with pytest.raises(InputError, match=message):
+        ship.ship(decoder, run, out, lm="tiny", rank=16)
+
+
 def test_no_place_of_the_machine_is_in_it(decoder, sft, out):
     ship.ship(decoder, sft, out, lm="tiny")
     texts = [path.read_text() for path in out.rglob("*.json")]
