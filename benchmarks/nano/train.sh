@@ -34,18 +34,30 @@ stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.step
 stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
 
 # Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
-here=$(dirname "$0") tasks=(words words words charts charts shapes scraps documents screens)
+here=$(dirname "$0")
 [ -e "$runs/rounded/config.json" ] ||
     python "$here/ship.py" --tokenizer "$runs/decoder" --out "$runs/rounded"
-for split in train validation; do
-    count=7000 codes=$runs/codes
-    [ $split = validation ] && count=300 codes=$runs/held-codes
-    compgen -G "$runs/drawn/$split-*" > /dev/null ||
-        python "$here/../../examples/synthetic_data.py" --out "$runs/drawn" --count $count \
-            --split $split --seed 11 --tasks "${tasks[@]}"
-    for data in corpus drawn; do
-        from=$corpus
-        [ $data = drawn ] && from=$runs/drawn
+
+# drawn NAME COUNT TASKS: so many synthetic pictures in RUNS/drawn/NAME, and 300 held-out ones.
+drawn() {
+    local out=$runs/drawn/$1 count=$2
+    shift 2
+    for split in train validation; do
+        [ $split = validation ] && count=300
+        compgen -G "$out/$split-*" > /dev/null ||
+            python "$here/../../examples/synthetic_data.py" --out "$out" --count "$count" \
+                --split $split --seed 11 --tasks "$@"
+    done
+}
+drawn drawn 7000 words words words charts charts shapes scraps documents screens
+drawn words 20000 words
+drawn scraps 30000 scraps
+for data in corpus drawn words scraps; do
+    from=$runs/drawn/$data
+    [ $data = corpus ] && from=$corpus
+    for split in train validation; do
+        codes=$runs/codes
+        [ $split = validation ] && codes=$runs/held-codes
         viq extract "$from/$split-*.parquet" --model "$runs/rounded" --max-pixels 262144 \
             --dtype bfloat16 --out "$codes/$data"
     done

@@ -247,19 +247,22 @@ def sft() -> SftConfig:
 def sft_mixed() -> SftConfig:
     """viq train sft --recipe nano-mixed --start RUN --data CODES --held-out MORE --out runs/sft
 
-    How the bundled model learnt to answer: CODES/corpus and CODES/drawn, the codes of captioned
-    pictures and of synthetic ones, and as many held-out ones (benchmarks/nano/train.sh).
+    How the bundled model learnt to answer: CODES/corpus, the codes of captioned pictures, and of
+    synthetic ones CODES/drawn, CODES/words and CODES/scraps (benchmarks/nano/train.sh). It learns
+    to read from codes, as a step has ten times as many pictures as one that makes them.
     """
+    names = ("corpus", "drawn", "words", "scraps")
     sources, held_out = (
-        tuple(SourceConfig(name=name, path=f"{data}/{name}") for name in ("corpus", "drawn"))
+        tuple(SourceConfig(name=name, path=f"{data}/{name}") for name in names)
         for data in (DATA, HELD_OUT)
     )
-    phase = _phase(512, 2, 1_500_000, {"corpus": 1.0, "drawn": 3.0})
+    read = _phase(512, 2, 800_000, {"scraps": 8.0, "words": 2.0})
+    mixed = _phase(512, 2, 1_200_000, {"corpus": 2.0, "drawn": 6.0, "words": 4.0, "scraps": 8.0})
     return SftConfig(
         data=TextDataConfig(
             sources=sources,
             validation=held_out,
-            phases=(phase,),
+            phases=(read, mixed),
             validation_samples=96,
         ),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
