@@ -15,17 +15,17 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from viq.training.optim import adamw
+from viq.training.optim import optimizer
 from viq.training.processes import Processes
 
 
-def prepare(self, model, optimizer, clip_norm):
+def prepare(self, model, made, clip_norm):
     self._clip_norm = clip_norm
     mesh = init_device_mesh("cpu", (self.count,))
     fully_shard(model.stage.text, mesh=mesh)
     fully_shard(model, mesh=mesh)
     assert isinstance(model.stage.vision.weight, DTensor)
-    return model, adamw(model.stage, toys.loop_config().optim)
+    return model, optimizer(model.stage, toys.loop_config().optim)
 
 
 def clip(self, model):

@@ -18,7 +18,7 @@ from viq.training.checkpoint import (
     random_states,
     set_random_states,
 )
-from viq.training.optim import Ema, OptimConfig, adamw
+from viq.training.optim import Ema, OptimConfig, optimizer
 
 ALONE = SimpleNamespace(index=0, count=1, is_first=True, has_deepspeed=False, wait=lambda: None)
 FILES = [
@@ -36,7 +36,7 @@ class Saved:
 
     def __init__(self, toys, folder, keep=2, keep_every=None):
         self.stage = toys.new_stage()
-        self.optimizer = adamw(self.stage, OptimConfig())
+        self.optimizer = optimizer(self.stage, OptimConfig())
         self.ema = Ema([p for p in self.stage.parameters() if p.requires_grad], 0.5)
         self.checkpoints = Checkpoints(folder, ALONE, keep=keep, keep_every=keep_every)
 

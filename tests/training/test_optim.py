@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from viq.errors import InputError
-from viq.training.optim import Ema, OptimConfig, adamw, decays, learning_rate, parameter_groups
+from viq.training.optim import (
+    Ema,
+    OptimConfig,
+    decays,
+    learning_rate,
+    optimizer,
+    parameter_groups,
+)
 
 
 def rates(steps=100, **settings):
@@ -66,10 +73,10 @@ def test_matrices_decay_and_tables_do_not(name, shape, expected):
 def test_each_group_has_its_rate_and_its_decay(toys):
     stage = toys.new_stage()
     config = OptimConfig(lr=0.1, lr_scale={"vision": 0.5}, weight_decay=0.3)
-    optimizer = adamw(stage, config)
+    made = optimizer(stage, config)
     found = {
         (g["name"], g["weight_decay"]): (g["lr"], sum(p.numel() for p in g["params"]))
-        for g in optimizer.param_groups
+        for g in made.param_groups
     }
     assert found == {
         ("text", 0.3): (0.1, 64),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from viq.model.layers import Activation, Block, Linear, Mlp
 from viq.model.packing import Packing
 from viq.model.positions import PositionGrid
+from viq.model.stem import ConvolutionalStem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class EncoderConfig:
     patch_size: int = 16  # pixels
     activation: Activation = "gelu"
     norm_eps: float = 1e-6
+    stem: tuple[int, ...] = ()  # widths of a ``ConvolutionalStem``; none: no stem
 
 
 class Encoder(nn.Module):
@@ -38,6 +40,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = Linear(3 * config.patch_size**2, config.width)
+        self.stem = None
+        if config.stem:
+            self.stem = ConvolutionalStem(config.stem, config.width, config.patch_size)
         self.positions = PositionGrid(config.position_side, config.width)
         self.blocks = nn.ModuleList(
             Block(
@@ -53,6 +58,8 @@ class Encoder(nn.Module):
     def forward(self, patches: Tensor, packing: Packing) -> Tensor:
         """Encodes flat pixels (N, 3 * P * P), in [-1, 1], to features (N, C)."""
         rows = self.patch_embed(patches)
+        if self.stem is not None:
+            rows = rows + self.stem(patches, packing)
         rows = rows + self.positions(packing)
         for block in self.blocks:
             rows = block(rows, packing)

@@ -26,7 +26,14 @@ NANO_CODE_BLOCKS = CodeBlocks(depth=1, mlp_width=128, attention_width=64)
 
 def nano(codebook: str = "64k") -> NetworkConfig:
     """Small enough to train on two cores."""
-    encoder = EncoderConfig(width=256, depth=6, attention_heads=4, mlp_width=1024, position_side=32)
+    encoder = EncoderConfig(
+        width=256,
+        depth=4,
+        attention_heads=4,
+        mlp_width=1024,
+        position_side=32,
+        stem=(32, 64, 128),
+    )
     quantizer = QuantizerConfig(levels=CODEBOOKS[codebook])
     return network_config(encoder, None, NANO_SHAPE, quantizer, NANO_CODE_BLOCKS)
 

@@ -100,7 +100,12 @@ def contrast() -> ContrastConfig:
             validation=(_HELD_OUT,),
             pairs=PairConfig(side=side, batch=128, flip=True),
         ),
-        loop=LoopConfig(steps=1500, optim=OptimConfig(lr=1e-3)),
+        loop=LoopConfig(
+            steps=1500,
+            optim=OptimConfig(
+                lr=8e-3, lr_scale={"text": 0.125, "features": 0.125}, muon=("vision",)
+            ),
+        ),
         encoder=type(encoder)(**{**vars(encoder), "position_side": side // encoder.patch_size}),
         pool=PoolConfig(width=encoder.width, attention_heads=4, mlp_width=1024),
         text="sentence",

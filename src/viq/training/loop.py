@@ -33,7 +33,7 @@ from viq.training.checkpoint import (
 from viq.training.guard import Guard, StoppedError, StopWish, TrainingError
 from viq.training.journal import Journal, Window, peak_memory, write_atomically
 from viq.training.objective import Objective, tally
-from viq.training.optim import Ema, OptimConfig, adamw, learning_rate
+from viq.training.optim import Ema, OptimConfig, learning_rate, optimizer
 from viq.training.processes import Processes
 from viq.training.stage import Stage
 from viq.version import __version__
@@ -156,8 +156,10 @@ class _Run:
         for network in stage.frozen().values():
             network.to(processes.device)
         # Parameters are moved and sharded in their places, so the stage itself stays at hand.
-        objective, optimizer = Objective(stage), adamw(stage, config.optim)
-        self.model, self.optimizer = processes.prepare(objective, optimizer, config.optim.clip_norm)
+        objective = Objective(stage)
+        self.model, self.optimizer = processes.prepare(
+            objective, optimizer(stage, config.optim), config.optim.clip_norm
+        )
         self.ema: Ema | None = None
         if config.ema is not None:
             if processes.has_deepspeed:

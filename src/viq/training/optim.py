@@ -1,7 +1,8 @@
 """The optimizer's side of a run: which parameter learns how fast, and when.
 
-AdamW (https://arxiv.org/abs/1711.05101) with parameter groups named by the stage, a schedule
-that is a pure function of the step, and an average of the weights.
+AdamW (https://arxiv.org/abs/1711.05101), for the matrices of chosen groups Muon
+(https://arxiv.org/abs/2502.16982), with parameter groups named by the stage, a schedule that is a
+pure function of the step, and an average of the weights.
 """
 
 import math
@@ -20,10 +21,11 @@ from viq.training.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW and its schedule: a linear warm-up, then down to a floor, or flat."""
+    """The optimizer and its schedule: a linear warm-up, then down to a floor, or flat."""
 
     lr: float = 1e-3
     lr_scale: Mapping[str, float] = field(default_factory=dict)  # by group; 1 where not named
+    muon: Sequence[str] = ()  # groups whose matrices Muon trains, and AdamW all else
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.05  # share of all steps
     min_ratio: float = 0.1  # the floor, as a share of ``lr``
@@ -81,11 +83,12 @@ def parameter_groups(stage: Stage, config: OptimConfig) -> list[dict[str, Any]]:
     """
     names = {parameter: name for name, parameter in stage.named_parameters()}
     groups = {group: list(parameters) for group, parameters in stage.groups().items()}
-    if unknown := sorted(set(config.lr_scale) - set(groups)):
-        raise InputError(
-            f"lr_scale names group {unknown[0]!r}, but {_kind(stage)} has:"
-            f" {', '.join(sorted(groups))}"
-        )
+    for setting in ("lr_scale", "muon"):
+        if unknown := sorted(set(getattr(config, setting)) - set(groups)):
+            raise InputError(
+                f"{setting} names group {unknown[0]!r}, but {_kind(stage)} has:"
+                f" {', '.join(sorted(groups))}"
+            )
     group_of: dict[nn.Parameter, str] = {}
     for group, parameters in groups.items():
         for parameter in parameters:
@@ -106,22 +109,56 @@ def parameter_groups(stage: Stage, config: OptimConfig) -> list[dict[str, Any]]:
         scale = config.lr_scale.get(group, 1.0)
         for decay in (True, False):
             members = [p for p in parameters if decays(names[p], p) == decay]
-            if members:
-                result.append(
-                    {
-                        "params": members,
-                        "name": group,
-                        "lr": config.lr * scale,
-                        "lr_scale": scale,
-                        "weight_decay": config.weight_decay if decay else 0.0,
-                    }
-                )
+            by_muon = [p for p in members if decay and group in config.muon and p.ndim == 2]
+            for muon, some in ((True, by_muon), (False, _without(members, by_muon))):
+                if some:
+                    result.append(
+                        {
+                            "params": some,
+                            "name": group,
+                            "lr": config.lr * scale,
+                            "lr_scale": scale,
+                            "weight_decay": config.weight_decay if decay else 0.0,
+                            "muon": muon,
+                        }
+                    )
     return result
 
 
-def adamw(stage: Stage, config: OptimConfig) -> torch.optim.AdamW:
+def _without(all: list[nn.Parameter], some: list[nn.Parameter]) -> list[nn.Parameter]:
+    places = {id(parameter) for parameter in some}
+    return [parameter for parameter in all if id(parameter) not in places]
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """torch's Muon for groups that say so, its AdamW for the others, at rates of one meaning."""
+
+    def __init__(self, groups: list[dict[str, Any]], config: OptimConfig) -> None:
+        super().__init__(groups, {})
+        of = {muon: [g for g in self.param_groups if g["muon"] == muon] for muon in (True, False)}
+        self._both: dict[bool, torch.optim.Optimizer] = {}
+        if of[True]:
+            self._both[True] = torch.optim.Muon(of[True], adjust_lr_fn="match_rms_adamw")
+        if of[False]:
+            self._both[False] = torch.optim.AdamW(
+                of[False], betas=config.betas, eps=config.eps, fused=True
+            )
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of both, with this one's groups and state."""
+        assert closure is None
+        for muon, optimizer in self._both.items():
+            optimizer.param_groups = [g for g in self.param_groups if g["muon"] == muon]
+            optimizer.state = self.state
+            optimizer.step()
+
+
+def optimizer(stage: Stage, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimizer of all that trains in ``stage``."""
     groups = parameter_groups(stage, config)
+    if config.muon:
+        return MuonAdamW(groups, config)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
