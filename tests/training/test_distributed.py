@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from viq.errors import InputError
 from viq.training.loop import train
 from viq.training.objective import Objective, tally
+from viq.training.optim import OptimConfig
 from viq.training.processes import Processes
 
 SHARDED = Path(__file__).with_name("sharded.py")
@@ -155,3 +156,16 @@ def test_deepspeed_has_no_moving_average(toys, tmp_path, monkeypatch):
     message = r"a moving average \(ema\) does not go with DeepSpeed; FSDP has it"
     with pytest.raises(InputError, match=message):
         train(toys.new_stage(), toys.ToyData(), toys.loop_config(ema=0.9), tmp_path)
+
+
+def test_muon_does_not_train_parts_of_matrices(toys, tmp_path, monkeypatch):
+    alone = Processes.__init__
+
+    def sharded(self, dtype, seed):
+        alone(self, dtype, seed)
+        self.are_alike = True
+
+    monkeypatch.setattr(Processes, "__init__", sharded)
+    config = toys.loop_config(optim=OptimConfig(muon=("text",)))
+    with pytest.raises(InputError, match="Muon needs whole matrices"):
+        train(toys.new_stage(), toys.ToyData(), config, tmp_path)

@@ -86,6 +86,36 @@ def test_each_group_has_its_rate_and_its_decay(toys):
     }
 
 
+def test_muon_trains_the_matrices_of_its_groups_and_adamw_all_else(toys):
+    config = OptimConfig(lr=0.1, muon=("text",))
+    ours, theirs = toys.new_stage(), toys.new_stage()
+    made = optimizer(ours, config)
+    matrices = [theirs.text[0].weight, theirs.text[2].weight]
+    others = [p for p in theirs.parameters() if p.requires_grad and p.ndim < 2]
+    both = [
+        torch.optim.Muon(matrices, lr=0.1, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([theirs.vision.weight], lr=0.1, betas=(0.9, 0.95), weight_decay=0.02),
+        torch.optim.AdamW(
+            [theirs.positions, *others], lr=0.1, betas=(0.9, 0.95), weight_decay=0.0
+        ),
+    ]
+    for seed in range(3):
+        torch.manual_seed(seed)
+        batch = toys.ToyBatch(tokens=torch.randn(3, 4), images=torch.randn(2, 4))
+        for stage, some in ((ours, [made]), (theirs, both)):
+            sum(stage(batch).sums.values()).backward()
+            for one in some:
+                one.step()
+                one.zero_grad()
+    for (name, own), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, other, msg=name)
+
+
+def test_a_group_for_muon_that_is_not_there_is_named(toys):
+    with pytest.raises(InputError, match="muon names group 'encoder', but ToyStage has: text"):
+        optimizer(toys.new_stage(), OptimConfig(muon=("encoder",)))
+
+
 def test_a_parameter_in_no_group_is_named(toys):
     stage = toys.new_stage()
     stage.extra = nn.Linear(2, 2)

@@ -8,6 +8,7 @@ Axes: N patches, L tokens of a language model's sequence, S supervised ones.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -72,7 +73,18 @@ def encoder(config: EncoderConfig, lengths: list[int]) -> Flops:
     """A frozen encoder; ``lengths`` are the patches of each image."""
     rows, width = sum(lengths), config.width
     blocks = [_block(rows, lengths, width, config.mlp_width)] * config.depth
-    return linear(rows, 3 * config.patch_size**2, width).plus(*blocks)
+    return linear(rows, 3 * config.patch_size**2, width).plus(_stem(config, rows), *blocks)
+
+
+def _stem(config: EncoderConfig, patches: int) -> Flops:
+    if not config.stem:
+        return Flops()
+    pixels, maps = patches * config.patch_size**2, []
+    for narrow, wide in pairwise((3, *config.stem, config.width)):
+        pixels //= 4
+        maps.append(linear(pixels, 9 * narrow, wide))
+    around = linear(patches, 9 * config.width, config.width)
+    return around.plus(linear(patches, config.width, config.width), *maps)
 
 
 def head(config: HeadConfig, lengths: list[int]) -> Flops:

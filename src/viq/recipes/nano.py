@@ -119,11 +119,11 @@ def read() -> AlignConfig:
     Letters before words: a language model learns to read from a few answers only what it is shown.
     The language model's tokenizer packs the texts, and nothing else of it is used.
     """
-    weights = {"corpus": 1.0, "passages": 6.0, "synthetic": 1.0}
-    phase = replace(_phase(256, 2, 24_000_000, weights), seq_len=4096)
+    weights = {"corpus": 1.0, "passages": 6.0, "words": 2.0, "scraps": 1.0, "synthetic": 2.0}
+    phase = replace(_phase(256, 2, 12_000_000, weights), seq_len=4096)
     return AlignConfig(
         data=_text(phase),
-        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-2, lr_scale={"new": 0.2}, muon=("carried",))),
         text_weight=0.0,
         distil_weight=3.0,
         letters_weight=1.0,

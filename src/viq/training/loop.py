@@ -155,6 +155,8 @@ class _Run:
             _enable_checkpointing(stage)
         for network in stage.frozen().values():
             network.to(processes.device)
+        if config.optim.muon and (processes.has_deepspeed or processes.are_alike):
+            raise InputError("Muon needs whole matrices, so it goes with one process or DDP alone")
         # Parameters are moved and sharded in their places, so the stage itself stays at hand.
         objective = Objective(stage)
         self.model, self.optimizer = processes.prepare(
