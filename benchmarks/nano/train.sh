@@ -21,7 +21,7 @@ stage() {
 shallow=smollm2:0,1,2,10,20,29  # a fifth of its layers
 
 stage vae vae vae --recipe nano --data "$corpus"
-stage contrast tower contrast --recipe nano --data "$corpus" --start nano
+stage contrast tower contrast --recipe nano --data "$corpus"
 stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/contrast" --lm $shallow
 stage align tower align --recipe nano --start "$runs/read"
 stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$runs/vae"

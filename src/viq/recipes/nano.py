@@ -101,7 +101,7 @@ def contrast() -> ContrastConfig:
             pairs=PairConfig(side=side, batch=128, flip=True),
         ),
         loop=LoopConfig(
-            steps=1500,
+            steps=300,
             optim=OptimConfig(
                 lr=8e-3, lr_scale={"text": 0.125, "features": 0.125}, muon=("vision",)
             ),
