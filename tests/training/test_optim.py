@@ -95,9 +95,7 @@ def test_muon_trains_the_matrices_of_its_groups_and_adamw_all_else(toys):
     both = [
         torch.optim.Muon(matrices, lr=0.1, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW([theirs.vision.weight], lr=0.1, betas=(0.9, 0.95), weight_decay=0.02),
-        torch.optim.AdamW(
-            [theirs.positions, *others], lr=0.1, betas=(0.9, 0.95), weight_decay=0.0
-        ),
+        torch.optim.AdamW([theirs.positions, *others], lr=0.1, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     for seed in range(3):
         torch.manual_seed(seed)

@@ -135,9 +135,7 @@ def align() -> AlignConfig:
     """viq train align --recipe nano --start runs/read --out runs/align"""
     return AlignConfig(
         data=_text(_phase(256, 2, 500_000, _FIRST), _phase(256, 2, 1_000_000)),
-        loop=LoopConfig(
-            optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5}, muon=("carried",))
-        ),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale={"carried": 0.5}, muon=("carried",))),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
