@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viq.model.packing import Packing
-from viq.model.stem import ConvolutionalStem, Convolution
+from viq.model.stem import Convolution, ConvolutionalStem
 
 
 @pytest.mark.parametrize("stride", [1, 2])
