@@ -33,7 +33,10 @@ FORMAT = 1  # of config.json and of the tensors' names
 WEIGHTS = Path(__file__).parent / "weights"  # the bundled models
 # Settings that came after models had been saved. At these values fingerprints leave them out, and
 # so stay what they were.
-_LATER = {"codebook_size": None, "position_side": 32}
+_LATER: dict[str, dict[str, Any]] = {
+    "encoder": {"stem": ()},
+    "head": {"codebook_size": None, "position_side": 32},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,8 +281,9 @@ def fingerprint(image: ImageConfig, encoder: nn.Module, head: nn.Module) -> str:
     for name, config, part in (
         ("image", settings, None),
         ("encoder", asdict(encoder.config), encoder),  # type: ignore[call-overload]
-        ("head", _without_later(asdict(head.config)), head),  # type: ignore[call-overload]
+        ("head", asdict(head.config), head),  # type: ignore[call-overload]
     ):
+        config = _without(config, _LATER.get(name, {}))
         digest.update(f"{name} {json.dumps(config, sort_keys=True)}\n".encode())
         for key, tensor in sorted(part.state_dict().items()) if part is not None else ():
             digest.update(f"{name}.{key} {tuple(tensor.shape)}\n".encode())
@@ -287,7 +291,7 @@ def fingerprint(image: ImageConfig, encoder: nn.Module, head: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _without_later(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those of ``_LATER`` that are at the values there."""
-    kept = {k: v for k, v in settings.items() if k not in _LATER or v != _LATER[k]}
-    return {k: _without_later(v) if isinstance(v, dict) else v for k, v in kept.items()}
+def _without(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those of ``later`` that are at the values there."""
+    kept = {k: v for k, v in settings.items() if k not in later or v != later[k]}
+    return {k: _without(v, later) if isinstance(v, dict) else v for k, v in kept.items()}
