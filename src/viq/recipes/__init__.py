@@ -39,7 +39,9 @@ RECIPES = {
     "debug": Recipe(stages=_all_stages(debug), lm="tiny"),
     "nano": Recipe(stages=_all_stages(nano), lm="smollm2"),
     "nano-reading": Recipe(stages={"align": nano.read}, lm="smollm2"),
-    "nano-detail": Recipe(stages={"quantize": nano.detail}, lm="smollm2"),
+    "nano-detail": Recipe(
+        stages={"proximal": nano.proximal_detail, "quantize": nano.quantize_detail}, lm="smollm2"
+    ),
     "nano-adversarial": Recipe(stages={"decoder": nano.adversarial}, lm="smollm2"),
     "nano-mixed": Recipe(stages={"sft": nano.sft_mixed}, lm="smollm2"),
     "nano-pictures": Recipe(stages={"sft": nano.sft_from_pictures}, lm="smollm2"),

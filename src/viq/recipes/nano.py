@@ -8,6 +8,7 @@ all can be installed without what they depend on (README).
 """
 
 from dataclasses import replace
+from typing import Any
 
 from viq.data.config import ImageDataConfig, PairDataConfig, PhaseConfig, TextDataConfig
 from viq.data.crops import CropConfig
@@ -45,6 +46,7 @@ _SCRAPS_HELD_OUT = replace(_SCRAPS, split="validation")
 _ADAPTER = AdapterConfig(rank=16, alpha=16, dropout=0.0, dora=False)
 # Of the shallow language model of stages 1 and 2, which has a lot to learn anew.
 _WIDE_ADAPTER = AdapterConfig(rank=64, alpha=64, dropout=0.0, dora=False)
+_MUON = ("carried", "new")  # groups of stage 2
 _PATCH_WEIGHT = 10.0  # squared errors of pixels in [-1, 1] are small
 # Reading is the hardest of all that is asked; captions of eleven thousand pictures are soon known.
 _MIXED = {"corpus": 2.0, "scraps": 8.0, "words": 4.0, "synthetic": 2.0}
@@ -149,7 +151,7 @@ def proximal() -> ProximalConfig:
     scale = {"carried": 0.5, "new": 1.0, "projector": 0.5, "lm": 0.5}
     return ProximalConfig(
         data=_text(_phase(256, 2, 800_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=scale)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=scale, muon=_MUON)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
@@ -179,24 +181,32 @@ def quantize() -> QuantizeConfig:
     )
 
 
-def detail() -> QuantizeConfig:
-    """viq train quantize --recipe nano-detail --start runs/quantize --out runs/detail
+def _detail(tokens: int, lr: float) -> dict[str, Any]:
+    """Letters and pixels alone, mostly of photographs as they are.
 
-    Letters and pixels alone, mostly of photographs as they are, three times as many patches in the
-    same time. What the language model had learnt waits for the next run of quantize, or of sft.
+    Three times as many patches in the same time as with a language model, which learns from the
+    codes later (stage sft). What that of the start had learnt waits.
     """
     weights = {"photos": 14.0, "corpus": 1.0, "passages": 2.0, "words": 2.0, "synthetic": 1.0}
-    phase = replace(_phase(384, 2, 12_000_000, weights), seq_len=4096)
-    return replace(
-        quantize(),
-        data=_text(phase),
-        loop=LoopConfig(optim=OptimConfig(lr=7e-4)),
-        text_weight=0.0,
-        spelling_weight=0.0,
-        distil_weight=3.0,
-        patch_weight=6 * _PATCH_WEIGHT,
-        even_weight=1.0,
-    )
+    optim = OptimConfig(lr=lr, lr_scale={"carried": 0.5, "new": 1.0}, muon=_MUON)
+    return {
+        "data": _text(replace(_phase(384, 2, tokens, weights), seq_len=4096)),
+        "loop": LoopConfig(optim=optim),
+        "text_weight": 0.0,
+        "spelling_weight": 0.0,
+        "distil_weight": 3.0,
+        "patch_weight": 6 * _PATCH_WEIGHT,
+    }
+
+
+def proximal_detail() -> ProximalConfig:
+    """viq train proximal --recipe nano-detail --start runs/align --vae runs/vae --out F"""
+    return replace(proximal(), **_detail(800_000, 3e-3))
+
+
+def quantize_detail() -> QuantizeConfig:
+    """viq train quantize --recipe nano-detail --start runs/proximal --out runs/quantize"""
+    return replace(quantize(), **_detail(4_500_000, 3e-3), even_weight=3.0)
 
 
 def decoder() -> DecoderConfig:
