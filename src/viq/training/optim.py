@@ -6,6 +6,7 @@ pure function of the step, and an average of the weights.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,27 +108,23 @@ def parameter_groups(stage: Stage, config: OptimConfig) -> list[dict[str, Any]]:
     result = []
     for group, parameters in groups.items():
         scale = config.lr_scale.get(group, 1.0)
-        for decay in (True, False):
-            members = [p for p in parameters if decays(names[p], p) == decay]
-            by_muon = [p for p in members if decay and group in config.muon and p.ndim == 2]
-            for muon, some in ((True, by_muon), (False, _without(members, by_muon))):
-                if some:
-                    result.append(
-                        {
-                            "params": some,
-                            "name": group,
-                            "lr": config.lr * scale,
-                            "lr_scale": scale,
-                            "weight_decay": config.weight_decay if decay else 0.0,
-                            "muon": muon,
-                        }
-                    )
+        kinds: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            decay = decays(names[parameter], parameter)
+            muon = decay and parameter.ndim == 2 and group in config.muon
+            kinds[decay, muon].append(parameter)
+        for (decay, muon), members in sorted(kinds.items(), reverse=True):
+            result.append(
+                {
+                    "params": members,
+                    "name": group,
+                    "lr": config.lr * scale,
+                    "lr_scale": scale,
+                    "weight_decay": config.weight_decay if decay else 0.0,
+                    "muon": muon,
+                }
+            )
     return result
-
-
-def _without(all: list[nn.Parameter], some: list[nn.Parameter]) -> list[nn.Parameter]:
-    places = {id(parameter) for parameter in some}
-    return [parameter for parameter in all if id(parameter) not in places]
 
 
 class MuonAdamW(torch.optim.Optimizer):
