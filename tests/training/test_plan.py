@@ -62,8 +62,16 @@ def test_losses_and_sizes_are_those_of_the_stage_and_its_first_step(text):
 
 
 def test_memory_has_every_part(text):
-    for part in ("weights", "gradients", "AdamW", "moving average", "activations, roughly"):
+    for part in ("weights", "gradients", "optimizer", "moving average", "activations, roughly"):
         assert re.fullmatch(r"\d+\.\d\d GiB", row(text, part)[1])
+
+
+def test_matrices_by_muon_are_named(toys):
+    config = toys.loop_config(steps=1, optim=OptimConfig(lr=0.01, muon=("text",)))
+    text = describe(toys.new_stage(), toys.ToyData(), config)
+    rows = [re.split(r"\s{2,}", line) for line in text.splitlines()]
+    assert ["text", "matrices, by Muon", "64", "0.01", "0.02"] in rows
+    assert ["vision", "matrices", "16", "0.01", "0.02"] in rows
 
 
 def test_the_estimate_of_activations_is_right_to_a_factor_of_two():

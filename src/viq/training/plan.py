@@ -74,6 +74,8 @@ def _groups(stage: Stage, config: LoopConfig) -> str:
     for group in parameter_groups(stage, config.optim):
         members = group["params"]
         kind = "matrices" if decays(names[members[0]], members[0]) else "norms, biases, tables"
+        if group["muon"]:
+            kind += ", by Muon"
         count = sum(p.numel() for p in members)
         decay = f"{group['weight_decay']:g}"
         rows.append((group["name"], kind, f"{count:,}", f"{group['lr']:g}", decay))
@@ -94,7 +96,10 @@ def _memory(stage: Stage, batch: Any, config: LoopConfig) -> str:
     rows = {
         "weights": _bytes(p for network in networks for p in network.parameters()),
         "gradients": _bytes(trained),
-        "AdamW": 2 * _bytes(trained),
+        "optimizer": sum(
+            (1 if group["muon"] else 2) * _bytes(group["params"])  # averages kept of each gradient
+            for group in parameter_groups(stage, config.optim)
+        ),
         "moving average": _bytes(trained) if config.ema is not None else 0,
         "activations, roughly": activation_bytes(stage, batch, config),
     }
