@@ -34,7 +34,7 @@ WEIGHTS = Path(__file__).parent / "weights"  # the bundled models
 # Settings that came after models had been saved. At these values fingerprints leave them out, and
 # so stay what they were.
 _LATER: dict[str, dict[str, Any]] = {
-    "encoder": {"stem": ()},
+    "encoder": {"stem": (), "skip": False},
     "head": {"codebook_size": None, "position_side": 32},
 }
 

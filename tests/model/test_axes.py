@@ -1,6 +1,6 @@
 import torch
 
-from viq.model.axes import principal_maps
+from viq.model.axes import pixel_map, principal_maps
 from viq.model.quantizers import FSQ, apply_limit
 
 
@@ -38,3 +38,20 @@ def test_the_same_points_give_the_same_maps():
         *(principal_maps(points, points.tanh(), FSQ((5, 5))) for _ in range(2)), strict=True
     )
     assert all(torch.equal(a.weight, b.weight) and torch.equal(a.bias, b.bias) for a, b in pairs)
+
+
+def test_pixels_go_where_features_vary_least_and_can_be_read_there():
+    turn = torch.linalg.qr(torch.randn(16, 16)).Q
+    features = torch.randn(4000, 16) * torch.logspace(-2, 2, 16) @ turn
+    pixels = torch.randn(4000, 48) * torch.logspace(1, -1, 48) + 0.5
+    linear = pixel_map(features, pixels, 4)
+    moved = linear(pixels)
+    torch.testing.assert_close(moved.mean(0), torch.zeros(16), rtol=0, atol=1e-2)
+    assert torch.linalg.matrix_rank(linear.weight) == 4
+    loud = turn[8:]  # those along which features vary most
+    assert (moved @ loud.T).std() < 0.05 * moved.std()
+    rows = torch.cat([features + moved, torch.ones(4000, 1)], 1)
+    read = rows @ torch.linalg.lstsq(rows, pixels).solution
+    left = (read - pixels).var(0) / pixels.var(0)
+    assert left[:4].max() < 0.05
+    assert left[4:].min() > 0.9

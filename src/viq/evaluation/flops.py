@@ -73,7 +73,9 @@ def encoder(config: EncoderConfig, lengths: list[int]) -> Flops:
     """A frozen encoder; ``lengths`` are the patches of each image."""
     rows, width = sum(lengths), config.width
     blocks = [_block(rows, lengths, width, config.mlp_width)] * config.depth
-    return linear(rows, 3 * config.patch_size**2, width).plus(_stem(config, rows), *blocks)
+    maps = 2 if config.skip else 1
+    patches = linear(maps * rows, 3 * config.patch_size**2, width)
+    return patches.plus(_stem(config, rows), *blocks)
 
 
 def _stem(config: EncoderConfig, patches: int) -> Flops:

@@ -1,6 +1,6 @@
-"""Where the codes' few dimensions lie in the proximal space when quantisation begins.
+"""Directions that are taken from data before a stage begins, not drawn at random.
 
-Axes: M code tokens, D bottleneck, K code dimensions.
+Axes: M code tokens, D bottleneck, K code dimensions; N patches, C channels of a feature.
 """
 
 import math
@@ -13,6 +13,8 @@ from viq.model.quantizers import FSQ
 
 # At this standard deviation a bell curve fills the range of tanh most evenly.
 _SPREAD = math.pi / math.sqrt(12)
+# How far the first direction of pixels moves features, in median deviations of their own.
+_LOUD = 9.0
 
 
 def principal_maps(bottleneck: Tensor, limited: Tensor, fsq: FSQ) -> tuple[Linear, Linear]:
@@ -28,16 +30,44 @@ def principal_maps(bottleneck: Tensor, limited: Tensor, fsq: FSQ) -> tuple[Linea
     """
     width, count = bottleneck.shape[-1], len(fsq.levels)
     before, points = bottleneck.detach().double(), limited.detach().double()
-    centred = points - points.mean(0)
-    # Ascending, and each up to its sign, which is fixed by its largest number.
-    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(-1)[:, :count]
-    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    places = centred @ (directions * largest.sign())
+    directions = _directions(points)[1].flip(-1)[:, :count]
+    places = (points - points.mean(0)) @ directions
     places = places / places.std(0).clamp_min(1e-12) * _SPREAD
     reduce = _fitted(Linear(width, count).to(bottleneck), before, places)
     with torch.no_grad():
         values = fsq(reduce(bottleneck)).values.double()
     return reduce, _fitted(Linear(count, width).to(bottleneck), values, points)
+
+
+def pixel_map(features: Tensor, pixels: Tensor, count: int) -> Linear:
+    """What an encoder's skip begins with: pixels where its features (N, C) vary least.
+
+    The ``count`` directions along which ``pixels`` (N, 3 * P * P) vary most go to the directions
+    along which the features do least. Each is as loud as the root of its deviation, so that the
+    last can be heard beside the first, and all beside what features hold already.
+    """
+    own, quiet = _directions(features)
+    deviations, directions = _directions(pixels)
+    kept = deviations[-count:].flip(0).clamp_min(1e-12)
+    gains = _LOUD * own.median() * (kept / kept[0]).sqrt() / kept
+    weight = quiet[:, :count] * gains @ directions[:, -count:].flip(-1).T
+    linear = Linear(pixels.shape[1], features.shape[1]).to(features)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(-weight @ pixels.detach().double().mean(0))
+    return linear
+
+
+def _directions(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Deviations along, and the directions (columns) in which points vary, the least first.
+
+    Each is known up to its sign, which is fixed by its largest number.
+    """
+    centred = points.detach().double()
+    centred = centred - centred.mean(0)
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    return variances.clamp_min(0).sqrt(), directions * largest.sign()
 
 
 def _fitted(linear: Linear, inputs: Tensor, outputs: Tensor) -> Linear:

@@ -31,6 +31,7 @@ class EncoderConfig:
     activation: Activation = "gelu"
     norm_eps: float = 1e-6
     stem: tuple[int, ...] = ()  # widths of a ``ConvolutionalStem``; none: no stem
+    skip: bool = False  # adds a linear map of the pixels to the last block's output
 
 
 class Encoder(nn.Module):
@@ -54,6 +55,11 @@ class Encoder(nn.Module):
             )
             for _ in range(config.depth)
         )
+        self.skip = None
+        if config.skip:
+            self.skip = Linear(3 * config.patch_size**2, config.width)
+            nn.init.zeros_(self.skip.weight)
+            nn.init.zeros_(self.skip.bias)
 
     def forward(self, patches: Tensor, packing: Packing) -> Tensor:
         """Encodes flat pixels (N, 3 * P * P), in [-1, 1], to features (N, C)."""
@@ -63,7 +69,7 @@ class Encoder(nn.Module):
         rows = rows + self.positions(packing)
         for block in self.blocks:
             rows = block(rows, packing)
-        return rows
+        return rows if self.skip is None else rows + self.skip(patches)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,7 @@ def proximal() -> ProximalConfig:
         shape=NANO_SHAPE,
         bottleneck=32,
         patch_weight=_PATCH_WEIGHT,
+        skip=64,
     )
 
 

@@ -26,7 +26,13 @@ from viq.model.packing import Packing
 from viq.tokenizer import Tokenizer, load
 from viq.training.letters import LetterReader
 from viq.training.stage import Inputs
-from viq.training.stages.text_aligned import LETTERS, Company, Target, TextAlignedConfig
+from viq.training.stages.text_aligned import (
+    LETTERS,
+    PATCHES,
+    Company,
+    Target,
+    TextAlignedConfig,
+)
 
 
 def find(where: str | None, part: str, flag: str, why: str) -> Path:
@@ -123,6 +129,13 @@ def with_positions(encoder: Encoder, side: int) -> Encoder:
     return resized
 
 
+def with_skip(encoder: Encoder) -> Encoder:
+    """A copy with a skip, which adds nothing yet."""
+    extended = Encoder(replace(encoder.config, skip=True))
+    extended.load_state_dict(encoder.state_dict(), strict=False)
+    return extended
+
+
 def load_teacher(weight: float, inputs: Inputs) -> VisionTower | None:
     """The frozen start model; None where nothing is distilled.
 
@@ -173,6 +186,7 @@ def gather(
             else images_alone(validation, phase, encoder.patch_size)
         )
     letters = _load_letters(inputs.start, encoder.width) if config.letters_weight else None
+    patches = Path(inputs.start or "") / PATCHES
     return Company(
         mllm=mllm,
         idle_mllm=idle_mllm,
@@ -180,6 +194,7 @@ def gather(
         vae=vae,
         validation=batch,
         letters=letters,
+        patches=_load_reader(patches) if patches.is_file() else None,
     )
 
 
@@ -189,10 +204,17 @@ def _load_letters(start: str | None, width: int) -> LetterReader | None:
         return None
     reader = LetterReader(width)
     try:
-        reader.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        reader.load_state_dict(_load_reader(path))
+    except RuntimeError as error:
         raise ModelError(f"the reader of letters does not load ({error})", path) from error
     return reader
+
+
+def _load_reader(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"does not load ({error})", path) from error
 
 
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:

@@ -180,3 +180,26 @@ def test_pixels_of_patches_are_regressed_beside_latents(toys, config, samples):
 def test_pixels_of_patches_need_a_latent_head(config):
     with pytest.raises(ValueError, match="patch_weight needs a latent head"):
         replace(config, patch_weight=1.0, target="none")
+
+
+def test_a_skip_is_laid_along_the_pixels_of_the_first_samples(toys, config, samples):
+    stage = ProximalStage(replace(config, skip=3), toys.tower, toys.company())
+    encoder, batch = stage.network.encoder, toys.batch(samples)
+    features = toys.tower.encoder(batch.pixels, batch.packing)
+    assert torch.equal(encoder(batch.pixels, batch.packing), features)  # nothing yet
+    stage.begin(samples)
+    assert torch.linalg.matrix_rank(encoder.skip.weight) == 3
+    laid = encoder.skip.weight.clone()
+    again = ProximalStage(
+        replace(config, skip=3), toys.tower._replace(encoder=encoder), toys.company()
+    )
+    again.begin(samples)  # the start's own goes on
+    assert torch.equal(again.network.encoder.skip.weight, laid)
+
+
+def test_a_skip_needs_samples(toys, config):
+    stage = ProximalStage(replace(config, skip=3), toys.tower, toys.company())
+    with pytest.raises(InputError, match=r"3 directions .* have 0 patches; give --skip 0"):
+        stage.begin([])
+    with pytest.raises(ValueError, match="skip is -1"):
+        replace(config, skip=-1)

@@ -66,7 +66,7 @@ class AlignStage(TextAlignedStage):
         """Writes ``tower/``, and ``mllm/`` where there is a language model."""
         save_vision_tower(VisionTower(self.network.encoder, self.network.pool), folder / "tower")
         self.export_mllm(folder)
-        self.export_letters(folder)
+        self.export_readers(folder)
 
 
 def build(config: AlignConfig, inputs: Inputs, validation: Sequence[Sample]) -> AlignStage:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.sample import Sample
+from viq.errors import InputError
 from viq.image import ImageConfig
+from viq.model.axes import pixel_map
 from viq.model.fold import fold
 from viq.model.head import QuantizerConfig
 from viq.model.network import Network, NetworkConfig
@@ -22,7 +24,14 @@ from viq.model.packing import Packing
 from viq.model.quantizers import Limit
 from viq.model.shape import CodeBlocks, Shape, network_config
 from viq.tokenizer import Tokenizer
-from viq.training.handover import carry_over, find, gather, load_teacher
+from viq.training.handover import (
+    carry_over,
+    find,
+    gather,
+    images_alone,
+    load_teacher,
+    with_skip,
+)
 from viq.training.stage import Inputs
 from viq.training.stages.text_aligned import (
     Company,
@@ -58,6 +67,13 @@ class CodesConfig(TextAlignedConfig):
 @dataclass(frozen=True, kw_only=True)
 class ProximalConfig(CodesConfig):
     """One run of the stage."""
+
+    skip: int = 0  # directions of a patch's pixels that the encoder hands on by a new skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip < 0:
+            raise ValueError(f"skip is {self.skip}; it must be 0 or more.")
 
 
 class CodesStage(TextAlignedStage):
@@ -96,18 +112,48 @@ class CodesStage(TextAlignedStage):
         tokenizer = Tokenizer.from_network(fold(self.network), image, vae)
         tokenizer.save_pretrained(folder / "tokenizer")
         self.export_mllm(folder)
-        self.export_letters(folder)
+        self.export_readers(folder)
 
 
 class ProximalStage(CodesStage):
     """Trains a new head, embedder and latent head on a tower that learns on."""
 
+    config: ProximalConfig
+
     def __init__(self, config: ProximalConfig, start: VisionTower, company: Company) -> None:
         """``start`` is left as it is."""
+        lays_skip = config.skip > 0 and not start.encoder.config.skip
+        if lays_skip:
+            start = VisionTower(with_skip(start.encoder), start.pool)
         quantizer = QuantizerConfig(levels=None, bottleneck=config.bottleneck, limit=config.limit)
         network = Network(codes_network(config, start, quantizer, None, company))
         carried = carry_over(network, tensors_of(start))
         super().__init__(config, network, carried, company)
+        self._lays_skip = lays_skip
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Lays a new skip along what pixels vary most in.
+
+        An encoder that was aligned with text has forgotten most of how things look, and would take
+        long to learn it again (docs/LOG.md, 2026-11-23).
+
+        Raises:
+            InputError: the samples have too few patches.
+        """
+        if not self._lays_skip:
+            return
+        count, phase = self.config.skip, self.config.data.phases[-1]
+        batch = images_alone(samples, phase, self.patch_size)
+        if len(batch.rows) <= count:
+            raise InputError(
+                f"a skip of {count} directions is taken from the first training samples, which have"
+                f" {len(batch.rows)} patches; give --skip 0"
+            )
+        encoder = self.network.encoder
+        assert encoder.skip is not None
+        with torch.no_grad():
+            features = encoder(batch.pixels, batch.packing)
+        encoder.skip.load_state_dict(pixel_map(features, batch.pixels, count).state_dict())
 
 
 def codes_network(

@@ -44,6 +44,7 @@ from viq.training.stage import Evaluation, Frozen, Losses, Stage
 
 Target = Literal["vae", "pixels", "none"]
 LETTERS = "letters.safetensors"  # in a run's folder
+PATCHES = "patches.safetensors"
 SHOWN = 8  # images in the picture of an evaluation
 
 
@@ -79,6 +80,7 @@ class Company:
     vae: Vae | None = None  # whose latents are regressed; without one it is pixels
     validation: Batch | None = None  # held-out samples, none but these
     letters: LetterReader | None = None  # of the stage before
+    patches: Mapping[str, Tensor] | None = None  # its map from the latent head's rows to pixels
 
 
 class Teacher(nn.Module):
@@ -135,9 +137,12 @@ class TextAlignedStage(Stage):
         if weights.get("patch") and self.latent_head is not None:
             width = self.latent_head.config.width
             self.to_patches = nn.Linear(width, 3 * self.patch_size**2)
-            # It is of this stage alone, and must not pull at the network before it knows anything.
+            # A new one must not pull at the network before it knows anything.
             nn.init.zeros_(self.to_patches.weight)
             nn.init.zeros_(self.to_patches.bias)
+            goes_on = any(name.startswith("latent_head.") for name in carried)
+            if company.patches is not None and goes_on:
+                self.to_patches.load_state_dict(company.patches)
         weights |= {"letters": config.letters_weight, "spelling": config.spelling_weight}
         off: dict[str, nn.Module | Frozen | None] = {
             "text": self.mllm,
@@ -192,10 +197,11 @@ class TextAlignedStage(Stage):
             with new_content(folder / "mllm") as new:
                 shutil.copytree(self.idle_mllm, new, dirs_exist_ok=True)
 
-    def export_letters(self, folder: Path) -> None:
-        """Writes ``letters.safetensors``, from which the next stage's reader goes on."""
-        if self.letters is not None:
-            save_file(self.letters.state_dict(), folder / LETTERS)
+    def export_readers(self, folder: Path) -> None:
+        """Writes what reads letters and pixels of a patch, from which the next stage goes on."""
+        for reader, name in ((self.letters, LETTERS), (self.to_patches, PATCHES)):
+            if reader is not None:
+                save_file(reader.state_dict(), folder / name)
 
     def groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """The network's "carried" and "new" parameters, and the multimodal model's groups."""
