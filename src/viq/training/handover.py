@@ -214,7 +214,7 @@ def _load_reader(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ModelError(f"does not load ({error})", path) from error
+        raise ModelError(f"the reader of {path.stem} does not load ({error})", path) from error
 
 
 def images_alone(samples: Sequence[Sample], phase: PhaseConfig, patch_size: int) -> Batch:

@@ -367,3 +367,19 @@ def test_the_even_spread_is_a_loss_of_its_own(toys, config, proximal, samples):
 def test_simvq_has_nothing_to_spread(config):
     with pytest.raises(ValueError, match="SimVQ has none"):
         replace(config, codebook_size=64, even_weight=0.1)
+
+
+def test_the_map_to_pixels_goes_on_where_the_latent_head_does(toys, config, tmp_path):
+    alone = {"patch_weight": 10.0, "distil_weight": 0.0, "text_weight": 0.0}
+    start = ProximalConfig(**toys.common, shape=toys.shape, bottleneck=24)
+    before = ProximalStage(replace(start, **alone), toys.tower, toys.company())
+    torch.nn.init.normal_(before.to_patches.weight)
+    before.export(tmp_path)
+    inputs = Inputs(start=str(tmp_path))
+    after = build(replace(config, **alone), inputs, [])
+    assert torch.equal(after.to_patches.weight, before.to_patches.weight)
+    other = build(replace(config, target="pixels", **alone), inputs, [])
+    assert not other.to_patches.weight.any()
+    (tmp_path / "patches.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ModelError, match=r"patches\.safetensors: the reader of patches does not"):
+        build(replace(config, **alone), inputs, [])
