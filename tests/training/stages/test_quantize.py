@@ -369,7 +369,7 @@ def test_simvq_has_nothing_to_spread(config):
         replace(config, codebook_size=64, even_weight=0.1)
 
 
-def test_the_map_to_pixels_goes_on_where_the_latent_head_does(toys, config, tmp_path):
+def test_the_map_to_pixels_goes_on(toys, config, tmp_path):
     alone = {"patch_weight": 10.0, "distil_weight": 0.0, "text_weight": 0.0}
     start = ProximalConfig(**toys.common, shape=toys.shape, bottleneck=24)
     before = ProximalStage(replace(start, **alone), toys.tower, toys.company())
@@ -378,8 +378,6 @@ def test_the_map_to_pixels_goes_on_where_the_latent_head_does(toys, config, tmp_
     inputs = Inputs(start=str(tmp_path))
     after = build(replace(config, **alone), inputs, [])
     assert torch.equal(after.to_patches.weight, before.to_patches.weight)
-    other = build(replace(config, target="pixels", **alone), inputs, [])
-    assert not other.to_patches.weight.any()
     (tmp_path / "patches.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ModelError, match=r"patches\.safetensors: the reader of patches does not"):
         build(replace(config, **alone), inputs, [])

@@ -140,8 +140,7 @@ class TextAlignedStage(Stage):
             # A new one must not pull at the network before it knows anything.
             nn.init.zeros_(self.to_patches.weight)
             nn.init.zeros_(self.to_patches.bias)
-            goes_on = any(name.startswith("latent_head.") for name in carried)
-            if company.patches is not None and goes_on:
+            if company.patches is not None:
                 self.to_patches.load_state_dict(company.patches)
         weights |= {"letters": config.letters_weight, "spelling": config.spelling_weight}
         off: dict[str, nn.Module | Frozen | None] = {
