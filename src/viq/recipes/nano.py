@@ -151,7 +151,7 @@ def proximal() -> ProximalConfig:
     scale = {"carried": 0.5, "new": 1.0, "projector": 0.5, "lm": 0.5}
     return ProximalConfig(
         data=_text(_phase(256, 2, 800_000, _REBUILT)),
-        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=scale, muon=_MUON)),
+        loop=LoopConfig(optim=OptimConfig(lr=1e-3, lr_scale=scale)),
         projector="placed",
         adapter=_WIDE_ADAPTER,
         letters_weight=1.0,
@@ -159,7 +159,6 @@ def proximal() -> ProximalConfig:
         shape=NANO_SHAPE,
         bottleneck=32,
         patch_weight=_PATCH_WEIGHT,
-        skip=64,
     )
 
 
@@ -202,7 +201,7 @@ def _detail(tokens: int, lr: float) -> dict[str, Any]:
 
 def proximal_detail() -> ProximalConfig:
     """viq train proximal --recipe nano-detail --start runs/align --vae runs/vae --out F"""
-    return replace(proximal(), **_detail(800_000, 3e-3))
+    return replace(proximal(), **_detail(800_000, 3e-3), skip=64)
 
 
 def quantize_detail() -> QuantizeConfig:
