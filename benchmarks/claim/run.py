@@ -71,7 +71,7 @@ def train(args: argparse.Namespace, kind: str, seed: int, flags: Sequence[str]) 
     run = Path(args.work) / f"{kind}-{seed}"
     if not (run / "mllm" / "config.json").exists():
         start = args.align if kind == CONTINUOUS else args.quantize
-        words = ["train", "sft", "--recipe", "nano-pictures", "--vision", kind, "--fresh"]
+        words = ["train", "sft", "--recipe", "nano-reading", "--vision", kind, "--fresh"]
         words += ["--start", start, "--lm", args.lm, "--data", args.data, "--out", run]
         words += ["--loop.seed", str(seed), "--data.seed", str(seed), *flags]
         viq([*words, "--resume"] if (run / "log.jsonl").exists() else words)

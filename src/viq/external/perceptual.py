@@ -210,7 +210,7 @@ def _hed() -> Perceptual:
 
 def _read_hed(path: Path, features: nn.Sequential) -> None:
     """Copies the kernels, which keras stores as (height, width, in, out)."""
-    import h5py  # type: ignore[import-not-found]
+    import h5py
 
     convs = [layer for layer in features if isinstance(layer, nn.Conv2d)]
     names = [

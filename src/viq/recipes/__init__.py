@@ -44,7 +44,6 @@ RECIPES = {
     ),
     "nano-adversarial": Recipe(stages={"decoder": nano.adversarial}, lm="smollm2"),
     "nano-mixed": Recipe(stages={"sft": nano.sft_mixed}, lm="smollm2"),
-    "nano-pictures": Recipe(stages={"sft": nano.sft_from_pictures}, lm="smollm2"),
     "so400m": _of_paper(1152),
     "giant": _of_paper(1536),
 }

@@ -292,6 +292,9 @@ def sft_reading() -> SftConfig:
 
     From pictures, of which it is known where letters stand, so that a new projector soon has image
     tokens like the embeddings of their letters. The run after it goes on from codes.
+
+    It also compares what a language model makes of each stage's features: the same data, start and
+    steps for --fresh --vision continuous (of a run of align), proximal and quantized.
     """
     return SftConfig(
         data=_text(_phase(256, 2, 300_000, _FIRST), _phase(256, 2, 700_000)),
@@ -303,26 +306,10 @@ def sft_reading() -> SftConfig:
     )
 
 
-def sft_from_pictures() -> SftConfig:
-    """viq train sft --recipe nano-pictures --vision KIND --start RUN --fresh --data CORPUS --out F
-
-    To compare what a language model makes of each stage's features: the same data, start and steps
-    for --vision continuous (of a run of align), proximal and quantized.
-    """
-    return SftConfig(
-        data=_text(_phase(256, 2, 400_000, _FIRST), _phase(256, 2, 600_000)),
-        loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
-        vision="quantized",
-        projector="placed",
-        adapter=_ADAPTER,
-        spelling_weight=0.5,  # a new projector knows nothing yet
-    )
-
-
 def reconstruct() -> ReconstructConfig:
     """viq train reconstruct --recipe nano --data CORPUS --vae runs/vae --out runs/nano
 
-    All of the tokenizer from pixels alone; the first bundled weights came of it (docs/LOG.md).
+    All of the tokenizer from pixels alone, as a first one was made, of another shape (docs/LOG.md).
     """
     wide, large = ((96, 160), (160, 96), (192, 128), (128, 192)), ((256, 256), (256, 384))
     sizes = ((128, 128),) * 4 + wide + large + ((384, 256), (512, 512))
