@@ -203,3 +203,5 @@ def test_a_skip_needs_samples(toys, config):
         stage.begin([])
     with pytest.raises(ValueError, match="skip is -1"):
         replace(config, skip=-1)
+    with pytest.raises(ModelError, match="skip is 999, but pixels and features have no more than"):
+        ProximalStage(replace(config, skip=999), toys.tower, toys.company())

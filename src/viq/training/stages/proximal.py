@@ -14,7 +14,7 @@ from torch import Tensor
 
 from viq.checkpoint import VisionTower, load_vision_tower
 from viq.data.sample import Sample
-from viq.errors import InputError
+from viq.errors import InputError, ModelError
 from viq.image import ImageConfig
 from viq.model.axes import pixel_map
 from viq.model.fold import fold
@@ -121,9 +121,20 @@ class ProximalStage(CodesStage):
     config: ProximalConfig
 
     def __init__(self, config: ProximalConfig, start: VisionTower, company: Company) -> None:
-        """``start`` is left as it is."""
+        """``start`` is left as it is.
+
+        Raises:
+            ModelError: the start does not fit the config.
+        """
         lays_skip = config.skip > 0 and not start.encoder.config.skip
         if lays_skip:
+            encoder = start.encoder.config
+            most = min(encoder.width, 3 * encoder.patch_size**2)
+            if config.skip > most:
+                raise ModelError(
+                    f"skip is {config.skip}, but pixels and features have no more than {most}"
+                    " directions"
+                )
             start = VisionTower(with_skip(start.encoder), start.pool)
         quantizer = QuantizerConfig(levels=None, bottleneck=config.bottleneck, limit=config.limit)
         network = Network(codes_network(config, start, quantizer, None, company))
