@@ -26,8 +26,10 @@ stage read tower align --recipe nano-reading --data "$corpus" --start "$runs/con
 stage align tower align --recipe nano --start "$runs/read"
 stage proximal tokenizer proximal --recipe nano-detail --start "$runs/align" --vae "$runs/vae"
 stage quantize tokenizer quantize --recipe nano-detail --start "$runs/proximal"
-stage pixels tokenizer decoder --recipe nano --start "$runs/quantize" --perceptual-weight 0
-stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.steps 150
+stage pixels tokenizer decoder --recipe nano --start "$runs/quantize" --perceptual-weight 0 \
+    --loop.steps 500
+stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.optim.lr 1.5e-4 \
+    --loop.steps 80
 stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
 stage reader mllm sft --recipe nano-reading --start "$runs/quantize" --data "$corpus" --lm $shallow
 

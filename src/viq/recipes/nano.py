@@ -210,16 +210,16 @@ def quantize_detail() -> QuantizeConfig:
 
 
 def decoder() -> DecoderConfig:
-    """viq train decoder --recipe nano --start runs/answers --out runs/decoder
+    """viq train decoder --recipe nano --start runs/pixels --out runs/decoder
 
-    Squared error and a perceptual distance. A perceptual network makes a step twice as long, so a
-    run with --perceptual-weight 0 goes before (benchmarks/nano/train.sh).
+    Squared error and a perceptual distance. A perceptual network makes a step five times as long,
+    so a run with --perceptual-weight 0 goes before (benchmarks/nano/train.sh).
     """
     optim = OptimConfig(lr=6e-4, warmup=0.1)
     return DecoderConfig(
         data=_crops((128, 128), (96, 160), (160, 96), (256, 256), pixels=2**18),
         loop=LoopConfig(steps=1000, optim=optim),
-        perceptual_weight=0.1,
+        perceptual_weight=0.02,
         adversarial_weight=0.0,
         repa_weight=0.0,
     )
@@ -297,7 +297,7 @@ def sft_reading() -> SftConfig:
     steps for --fresh --vision continuous (of a run of align), proximal and quantized.
     """
     return SftConfig(
-        data=_text(_phase(256, 2, 300_000, _FIRST), _phase(256, 2, 700_000)),
+        data=_text(_phase(256, 2, 250_000, _FIRST), _phase(256, 2, 450_000)),
         loop=LoopConfig(optim=OptimConfig(lr=1e-3)),
         vision="quantized",
         projector="placed",
