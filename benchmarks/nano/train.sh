@@ -31,14 +31,16 @@ stage pixels tokenizer decoder --recipe nano --start "$runs/quantize" --perceptu
 stage decoder tokenizer decoder --recipe nano --start "$runs/pixels" --loop.optim.lr 1.5e-4 \
     --loop.steps 80
 stage adversarial tokenizer decoder --recipe nano-adversarial --start "$runs/decoder"
-stage reader mllm sft --recipe nano-reading --start "$runs/quantize" --data "$corpus" --lm $shallow
 
-# Codes of the weights as they ship, in bfloat16; and pictures drawn once, to be read as codes, too.
+# The weights as they ship, in bfloat16: codes of others are not theirs.
 here=$(dirname "$0")
 [ -e "$runs/rounded/config.json" ] ||
     python "$here/ship.py" --tokenizer "$runs/decoder" --out "$runs/rounded"
+stage reader mllm sft --recipe nano-reading --start "$runs/rounded" --data "$corpus" --lm $shallow
 
-# drawn NAME COUNT TASKS: so many synthetic pictures in RUNS/drawn/NAME, and 300 held-out ones.
+# Pictures drawn once, to be read as codes beside those of the corpus.
+#
+# drawn NAME COUNT TASKS: so many of them in RUNS/drawn/NAME, and 300 held-out ones.
 drawn() {
     local out=$runs/drawn/$1 count=$2
     shift 2
@@ -49,9 +51,9 @@ drawn() {
                 --split $split --seed 11 --tasks "$@"
     done
 }
-drawn drawn 7000 words words words charts charts shapes scraps documents screens
-drawn words 20000 words
-drawn scraps 30000 scraps
+drawn drawn 4000 words words words charts charts shapes scraps documents screens
+drawn words 10000 words
+drawn scraps 15000 scraps
 for data in corpus drawn words scraps; do
     from=$runs/drawn/$data
     [ $data = corpus ] && from=$corpus

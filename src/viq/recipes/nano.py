@@ -271,8 +271,8 @@ def sft_mixed() -> SftConfig:
         tuple(SourceConfig(name=name, path=f"{data}/{name}") for name in names)
         for data in (DATA, HELD_OUT)
     )
-    read = _phase(512, 2, 800_000, {"scraps": 8.0, "words": 2.0})
-    mixed = _phase(512, 2, 1_200_000, {"corpus": 2.0, "drawn": 6.0, "words": 4.0, "scraps": 8.0})
+    read = _phase(512, 2, 350_000, {"scraps": 8.0, "words": 2.0})
+    mixed = _phase(512, 2, 550_000, {"corpus": 2.0, "drawn": 6.0, "words": 4.0, "scraps": 8.0})
     return SftConfig(
         data=TextDataConfig(
             sources=sources,
