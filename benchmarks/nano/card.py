@@ -49,13 +49,14 @@ ABOUT = About(
         " trains. No picture of the corpus is in this package but the samples, with their credits."
     ),
     recipe=(
-        "Every stage is `viq train STAGE --recipe nano` (docs/TRAINING.md): vae, contrast, align,"
-        " proximal, quantize, decoder, and sft on codes that were extracted once."
+        "Every stage is `viq train STAGE` with the recipes of `benchmarks/nano/train.sh`: vae,"
+        " contrast, align (twice), proximal, quantize, decoder (twice), and sft (twice), the last"
+        " one on codes that were extracted once. Runs of contrast and align are in docs/LOG.md; the"
+        " teacher was the aligned tower itself, its position grid resized to 12 x 12."
     ),
     limits=(
-        "It has seen few photographs and few kinds of things; what it was not shown it does not"
-        " name.",
-        "It reads English, in printed letters; how small they may be stands in the scores.",
+        "It has seen few photographs and few kinds of things, and names next to nothing.",
+        "It reads single printed words, one in ten without a mistake, and hardly anything longer.",
         "It answers short questions about one picture. It does not reason, count far or converse.",
         "What it says may be wrong and sound certain. It is for research and for trying the method"
         " out, and for no decision about people.",
