@@ -15,11 +15,16 @@ from pathlib import Path
 
 import torch
 
+from viq import Tokenizer
 from viq.evaluation.benchmarks import load_benchmark
 from viq.evaluation.task import Item
 from viq.evaluation.understanding.answerer import Answerer
 from viq.external.language_model import tiny_language_model
+from viq.image import ImageConfig
 from viq.mllm import AdapterConfig, MultimodalConfig, MultimodalModel
+from viq.model.head import QuantizerConfig
+from viq.model.network import Network
+from viq.model.presets import released
 
 BATCH, LIMIT = 3, 12
 YAMLS = {"docvqa": "docvqa/docvqa_val.yaml", "mmmu": "mmmu/mmmu_val.yaml"}  # of lmms-eval
@@ -38,11 +43,17 @@ def _documents():
 
 
 def build_model(folder: Path) -> Path:
-    """A model that reads nano's codes, always the same random one, in a folder of its own."""
+    """A model that reads codes, and its tokenizer, always the same random ones, in ``folder``."""
     tiny_language_model(folder / "lm")
     torch.manual_seed(0)
+    shape = released(
+        32, 1, 32, QuantizerConfig(levels=(8, 8, 5)), position_side=4, attention_heads=2
+    )
+    Tokenizer.from_network(Network(shape), ImageConfig()).save_pretrained(folder / "tokenizer")
     adapter = AdapterConfig(rank=4, alpha=8, dropout=0.0)
-    config = MultimodalConfig(lm=str(folder / "lm"), tokenizer="nano", adapter=adapter)
+    config = MultimodalConfig(
+        lm=str(folder / "lm"), tokenizer=str(folder / "tokenizer"), adapter=adapter
+    )
     model = MultimodalModel.build(config).eval()
     with torch.no_grad():
         for parameter in model.parameter_groups()["lm"]:
