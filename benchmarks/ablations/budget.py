@@ -29,8 +29,8 @@ class Budget:
     """
 
     recipe: str = "nano"
-    steps: int = 540  # of both stages together
-    proximal_steps: int = 180  # of these
+    steps: int = 120  # of both stages together
+    proximal_steps: int = 40  # of these
     side: int = 160  # pixels; a picture has at most its square
     seq_len: int = 512  # tokens of a step
     max_patches: int = 1024  # of a step

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-ANSWERS = ("words", "counting", "charts", "naming")
 DRAWN = ("words", "scraps", "shapes", "charts")
 
 Found = Mapping[str, Any]  # one run's JSON
@@ -38,30 +37,17 @@ def _trained(found: Found) -> Found:
     return found["figures"]["sides"][str(found["settings"]["side"])]
 
 
-def _answers(found: Found) -> float:
-    scores = found["figures"]["answers"]
-    return mean(scores[task] for task in ANSWERS if task in scores)
-
-
 def drawn(sizes: Found) -> float:
     """Text loss at one size, the mean of the tasks that are drawn."""
     return mean(sizes["text"][task] for task in DRAWN)
 
 
 MEASURES = (
-    Measure(title="Answers", unit="%", digits=1, of=_answers, higher=True),
-    Measure(
-        title="Words",
-        unit="%",
-        digits=1,
-        of=lambda found: found["figures"]["answers"]["words"],
-        higher=True,
-    ),
     Measure(
         title="Letters",
         unit="%",
         digits=1,
-        of=lambda found: found["figures"]["answers"]["probe-letters"],
+        of=lambda found: found["figures"]["letters"],
         higher=True,
     ),
     Measure(

@@ -13,7 +13,7 @@ from viq.evaluation.plots import PALE, new_figure, save_figure, series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = ("Answers", "Letters", "Text loss, drawn", "PSNR")
+SHOWN = ("Letters", "Text loss, drawn", "PSNR")
 LINE, MARGIN = 34, 84  # pixels of a row of a group, and around them
 
 

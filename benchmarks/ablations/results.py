@@ -5,7 +5,7 @@
  "cpu_seconds": {part: seconds}, "unseen": number, "figures": {...}}
 
 ``unseen`` counts processes whose end nobody saw: with any, CPU seconds are a lower bound.
-``figures`` is what figures.py found, with ``answers``: shares in percent by task.
+``figures`` is what figures.py found, with ``letters``: the probe's share in percent.
 """
 
 import json

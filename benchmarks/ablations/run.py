@@ -34,16 +34,12 @@ from viq.errors import InputError, ViQError
 from viq.evaluation.document import Document
 from viq.evaluation.files import whole_text
 from viq.evaluation.provenance import PACKAGES, commit
-from viq.evaluation.understanding.probes import PROBES
-from viq.evaluation.understanding.suite import NAMING
-from viq.evaluation.understanding.synthetic import SYNTHETIC
 from viq.hardware import hardware
 
 HERE = Path(__file__).parent
 UNSEEN = (96, 320)  # pixels of other sizes, for the rows about positions
-QUESTIONS = ("words", "counting", "charts")  # and naming, where there is a corpus
 PROBE = "probe-letters"
-COUNT = 200  # questions of a task
+COUNT = 200  # pictures that it is asked about
 LOOK = 2.0  # seconds between two looks at how far the runs are
 PARTS = ("figures", "understanding")  # behind the stages
 
@@ -116,12 +112,8 @@ class Bench:
         commands["figures"] = [sys.executable, str(HERE / "figures.py"), str(start), *corpus, *lm]
         commands["figures"] += ["--sides", *sides, "--reader", str(folder / "reader")]
         commands["figures"] += ["--json", str(folder / "figures.json")]
-        tasks = list(QUESTIONS)
-        pictures: list[str] = []
-        if places.data is not None:
-            tasks, pictures = [*tasks, NAMING], ["--pictures", str(places.data)]
         asked = [*viq, "eval", "understanding", "--model", f"run={folder / 'reader'}", *lm]
-        asked += ["--tasks", *tasks, PROBE, *pictures, "--count", str(COUNT), "--no-blind"]
+        asked += ["--tasks", PROBE, "--count", str(COUNT), "--no-blind"]
         asked += ["--max-pixels", str(budget.side**2), "--out", str(folder / "understanding")]
         commands["understanding"] = asked
         return commands
@@ -141,7 +133,7 @@ class Bench:
             for part, command in commands.items():
                 work.do(part, command, self.env, lock)
             figures = json.loads((folder / "figures.json").read_text())
-            figures["answers"] = answers(folder / "understanding")
+            figures["letters"] = letters(folder / "understanding")
             tallies = work.tallies()
             path = write(
                 self.places.out,
@@ -179,12 +171,10 @@ class Bench:
         return sum(_last_step(folder / stage / "log.jsonl") for stage in job.row.stages)
 
 
-def answers(folder: Path) -> dict[str, float]:
-    """Scores in percent of an evaluation of understanding, by task."""
-    names = {task.title: task.name for task in SYNTHETIC}
-    names |= {f"Probe: {probe.title}, {probe.metric}": probe.name for probe in PROBES.values()}
-    scores = Document.load(folder).data["scores"]
-    return {names.get(one["task"], NAMING): one["score"]["value"] for one in scores}
+def letters(folder: Path) -> float:
+    """Of an evaluation of understanding, the share of letters that the probe got, in percent."""
+    (score,) = Document.load(folder).data["scores"]
+    return float(score["score"]["value"])
 
 
 def run_all(bench: Bench, jobs: Sequence[Job], at_once: int) -> dict[Job, str]:

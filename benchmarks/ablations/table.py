@@ -22,7 +22,6 @@ SEEDS = 3
 NONE = "–"
 LOSS = "Text loss, drawn"
 _AT = ((LOSS, "nats"), ("PSNR", "dB"))  # at other sizes
-JUDGED = ("Answers", LOSS)  # against the paper's difference
 BOUND = 0.95  # of intervals
 
 
@@ -91,16 +90,18 @@ def group_text(group: Group, results: Results) -> str:
         told = _paper_difference(line, paper.get(DEFAULT))
         found = [pairs(m, runs, default) for m in compared]
         cells = [difference(m, values) for m, values in zip(compared, found, strict=True)]
-        said = [NONE] * (1 + len(JUDGED))
+        said = [NONE, NONE]
         if told is not None:
-            judged = [(m, v) for m, v in zip(compared, found, strict=True) if m.title in JUDGED]
-            said = [f"{told:+.1f}", *(verdict(m, values, told) for m, values in judged)]
+            ((measure, values),) = (
+                (m, v) for m, v in zip(compared, found, strict=True) if m.title == LOSS
+            )
+            said = [f"{told:+.1f}", verdict(measure, values, told)]
         apart.append([line.title, *cells, *said])
     reference = next((line.title for line in group.lines if line.row == DEFAULT), DEFAULT)
     parts = [f"### {group.title}", " ".join(filter(None, [group.note, f"Paper: {group.paper}."]))]
     parts.append(_table(head, rows))
     parts.append(f'Differences from "{reference}", seed by seed:')
-    apart_head = ["", *(m.head for m in compared), "Paper", *(f"{title}?" for title in JUDGED)]
+    apart_head = ["", *(m.head for m in compared), "Paper", f"{LOSS}?"]
     parts.append(_table(apart_head, apart))
     if group.name == "position":
         parts += ["At other sizes than that of training:", _sizes(group, results)]

@@ -11,6 +11,7 @@ and is kept as it ends; a stopped script goes on where it was.
 
 import argparse
 import datetime
+import json
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from viq.errors import ViQError
+from viq.errors import InputError, ViQError
 from viq.evaluation.document import Score
 from viq.evaluation.files import whole_text
 from viq.evaluation.provenance import commit
@@ -144,8 +145,39 @@ def page(args: argparse.Namespace, flags: Sequence[str]) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
+            "Answers are right or wrong; the loss says how near. At the end of training, of the"
+            " text of the same held-out samples, in nats a token (less is better):",
+            "",
+            "| seed | continuous | codes | difference |",
+            "|---|---|---|---|",
+            *losses(args),
+            "",
         ]
     )
+
+
+def losses(args: argparse.Namespace) -> list[str]:
+    """Rows of the held-out text loss that each seed's two trainings ended with."""
+    rows, pairs = [], []
+    for seed in range(args.seeds):
+        pair = [last_loss(Path(args.work) / f"{kind}-{seed}") for kind in (CONTINUOUS, CODES)]
+        pairs.append(pair)
+        rows.append(f"| {seed} | {pair[0]:.3f} | {pair[1]:.3f} | {pair[1] - pair[0]:+.3f} |")
+    one, other = (fmean(losses) for losses in zip(*pairs, strict=True))
+    return [*rows, f"| mean | {one:.3f} | {other:.3f} | **{other - one:+.3f}** |"]
+
+
+def last_loss(run: Path) -> float:
+    """Of the last evaluation of a run.
+
+    Raises:
+        InputError: there was none.
+    """
+    log = run / "log.jsonl"
+    found = [line["eval_text"] for line in map(json.loads, log.open()) if "eval_text" in line]
+    if not found:
+        raise InputError("no evaluation of the text loss is in the log", log)
+    return float(found[-1])
 
 
 def scores(samples: Samples, part: str) -> Scores:

@@ -66,4 +66,5 @@ for data in corpus drawn words scraps; do
 done
 stage sft mllm sft --recipe nano-mixed --start "$runs/reader" --vision-model "$runs/rounded" \
     --lm $shallow \
-    --data "$runs/codes" --held-out "$runs/held-codes"
+    --data "$runs/codes" --held-out "$runs/held-codes" \
+    --data.phases.0.tokens 400000 --data.phases.1.tokens 3150000

@@ -1,17 +1,25 @@
 """benchmarks/claim: what its page makes of answers."""
 
 import argparse
+import json
 import re
 
 import pytest
 from claim import run
 
+from viq.errors import InputError
 from viq.evaluation.samples import Samples
 from viq.evaluation.understanding.results import blind_part, seen_part
+
+LOSSES = {"continuous-0": 1.5, "continuous-1": 1.75, "quantized-0": 1.625, "quantized-1": 1.625}
 
 
 @pytest.fixture
 def args(tmp_path):
+    for model, loss in LOSSES.items():  # as trainings leave them
+        (tmp_path / model).mkdir()
+        lines = ({"step": 8, "loss": 3.0}, {"step": 4, "eval_text": 9.0}, {"eval_text": loss})
+        (tmp_path / model / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return argparse.Namespace(work=tmp_path, seeds=2, count=40)
 
 
@@ -34,7 +42,7 @@ def answer(args):
 
 def cells(page, name):
     """Of a row of the table."""
-    (line,) = re.findall(rf"^\| {name} \|(.*)\|$", page, re.MULTILINE)
+    line = re.findall(rf"^\| {name} \|(.*)\|$", page, re.MULTILINE)[0]
     return [cell.strip() for cell in line.split("|")]
 
 
@@ -71,3 +79,18 @@ def test_tasks_without_answers_are_left_out(args, answer):
     page = run.page(args, [])
     assert "| charts |" not in page
     assert cells(page, "words")[4] == "–"
+
+
+def test_held_out_losses_are_those_of_the_last_evaluation(args, answer):
+    answer("words", dict.fromkeys(LOSSES, 1), {})
+    table = run.page(args, []).split("nats a token")[1]
+    assert cells(table, "0") == ["1.500", "1.625", "+0.125"]
+    assert cells(table, "mean") == ["1.625", "1.625", "**+0.000**"]
+
+
+def test_a_log_without_an_evaluation_is_named(args, answer, tmp_path):
+    answer("words", dict.fromkeys(LOSSES, 1), {})
+    log = tmp_path / "quantized-1" / "log.jsonl"
+    log.write_text('{"step": 1, "loss": 2.0}')
+    with pytest.raises(InputError, match="quantized-1"):
+        run.page(args, [])

@@ -37,7 +37,7 @@ def result():
             "unseen": unseen,
             "figures": {
                 "sides": {str(side): at for side in sides},
-                "answers": dict.fromkeys((*measures.ANSWERS, "probe-letters"), score),
+                "letters": score,
             },
         }
 

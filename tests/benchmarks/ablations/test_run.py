@@ -151,7 +151,7 @@ def test_killed_and_failed_runs_go_on_and_end_as_if_they_had_not(chain, tmp_path
         assert one[row][3]["figures"] == other[row][3]["figures"]
         assert one[row][3]["unseen"] == 0
     figures = one["l2"][3]["figures"]
-    assert {*figures["answers"]} == {"words", "counting", "charts", "probe-letters"}
+    assert 0 <= figures["letters"] <= 100
     assert {*figures["sides"]["128"]["text"]} == {*measures.DRAWN}
     assert other["l2"][3]["unseen"] == 1
     assert other["l2"][3]["cpu_seconds"]["quantize"] > 1
