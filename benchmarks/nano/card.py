@@ -56,7 +56,7 @@ ABOUT = About(
     ),
     limits=(
         "It has seen few photographs and few kinds of things, and names next to nothing.",
-        "It reads single printed words, one in seven without a mistake, and hardly anything longer.",
+        "It reads single printed words, one in seven without a mistake, hardly anything longer.",
         "It answers short questions about one picture. It does not reason, count far or converse.",
         "What it says may be wrong and sound certain. It is for research and for trying the method"
         " out, and for no decision about people.",
