@@ -125,7 +125,7 @@ def quantize() -> QuantizeConfig:
     blocks = CodeBlocks(depth=1, mlp_width=16, attention_width=16)
     return QuantizeConfig(
         data=_TEXT,
-        loop=_loop(),
+        loop=_loop(carried=0.5, new=0.5, projector=1.0, lm=1.0),  # all named, as nano's
         adapter=_ADAPTER,
         shape=_SHAPE,
         bottleneck=8,
