@@ -3,13 +3,10 @@ import re
 
 import pytest
 import table
-from measures import MEASURES
 from results import read, write
 from rows import DEFAULT, GROUPS
 
 from viq.errors import InputError
-
-ANSWERS = MEASURES[0]
 
 
 @pytest.fixture
@@ -34,10 +31,10 @@ def test_means_ranges_and_paired_differences(folder, result, page, capsys):
     assert text.endswith(table.END + "\n\nAfter.\n")
     assert "old" not in text
     values, apart = lines_of(text, "proximal", "+ l2 limit")
-    assert values.startswith("| + l2 limit | 3 | 48.2 [47.0, 49.0] | 48.2 [47.0, 49.0] |")
+    assert values.startswith("| + l2 limit | 3 | 48.2 [47.0, 49.0] | 3.518 [3.510, 3.530] |")
     # Of -3, -2.5 and -3: mean -2.83, half the t interval 4.303 * 0.2887 / sqrt(3).
-    assert apart.startswith("| + l2 limit | **-2.8 ± 0.7** |")
-    assert "| -0.8 | as the paper | as the paper |" in apart
+    assert apart.startswith("| + l2 limit | **-2.8 ± 0.7** | **+0.028 ± 0.007** |")
+    assert apart.endswith("| -0.8 | as the paper |")
     assert values.endswith("| 19.00 [19.00, 19.00] | 10.00 [10.00, 10.00] | 8.0 [8.0, 8.0] |")
     assert "6 runs of 2 rows" in capsys.readouterr().out
     plot = page.parent / "RESULTS" / "ablations.png"
@@ -61,16 +58,16 @@ def test_a_result_against_the_papers_is_called_that(folder, result, page):
     for seed in range(3):
         write(folder, result("text", seed, 60.0 + seed))
     table.main([str(folder), "--out", str(page)])
-    (_, apart) = lines_of(page.read_text(), "losses", "text")
-    assert "| -7.4 | **contradicts** | **contradicts** |" in apart
+    _, apart = lines_of(page.read_text(), "losses", "text")
+    assert apart.endswith("| -7.4 | **contradicts** |")
 
 
 def test_noise_is_no_difference(folder, result, page):
     for seed, score in enumerate((45.0, 60.0, 50.0)):
         write(folder, result("text", seed, score))
     table.main([str(folder), "--out", str(page)])
-    (_, apart) = lines_of(page.read_text(), "losses", "text")
-    assert "| -7.4 | not told apart | not told apart |" in apart
+    _, apart = lines_of(page.read_text(), "losses", "text")
+    assert apart.endswith("| -7.4 | not told apart |")
 
 
 def test_a_measure_that_a_row_has_not_is_a_dash(folder, result, page):
