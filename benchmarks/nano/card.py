@@ -51,8 +51,9 @@ ABOUT = About(
     recipe=(
         "Every stage is `viq train STAGE` with the recipes of `benchmarks/nano/train.sh`: vae,"
         " contrast, align (twice), proximal, quantize, decoder (twice), and sft (twice), the last"
-        " one on codes that were extracted once. Runs of contrast and align are in docs/LOG.md; the"
-        " teacher was the aligned tower itself, its position grid resized to 12 x 12."
+        " one on codes that were extracted once. Runs of contrast, align and proximal are in"
+        " docs/LOG.md alone; the teacher was the aligned tower itself, its position grid resized to"
+        " 12 x 12."
     ),
     limits=(
         "It has seen few photographs and few kinds of things, and names next to nothing.",
