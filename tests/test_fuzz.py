@@ -314,6 +314,7 @@ def decode_file(tokenizer, path: Path) -> str:
     return "done"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(ALL_SECONDS + 60)
 def test_damaged_files_give_a_result_or_one_line(tiny_tokenizer, tmp_path):
     before = peak_memory()

@@ -129,13 +129,15 @@ def page(args: argparse.Namespace, flags: Sequence[str]) -> str:
     whole = mean_over_tasks(differences)
     cells = ["mean", "", "", f"**{written(whole, sign='+')}**", "", ""]
     rows.append(f"| {' | '.join([*cells, verdict(whole, BOUNDS['average'])])} |")
-    command = shlex.join(["python", "benchmarks/claim/run.py", *flags])
+    words = ["python", "benchmarks/claim/run.py", "--align", "ALIGN", "--quantize", "QUANTIZE"]
+    words += ["--data", "CORPUS", "--lm", args.lm, "--seeds", args.seeds, "--count", args.count]
+    command = shlex.join(map(str, [*words, *flags]))
     return "\n".join(
         [
             "# Codes against the features they were made of",
             "",
-            f"Made by `{command}`, {args.seeds} seeds, {args.count:,} questions of each task;"
-            f" {hardware('cpu')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit"
+            f"Made by `{command}`; {hardware('cpu')},"
+            f" {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit"
             f" {(commit() or 'unknown')[:7]}. A question's score is its mean over seeds (blind:"
             " without the picture); intervals of 95 % are over questions. The last"
             " column says whether the whole interval is above"

@@ -20,7 +20,7 @@ def args(tmp_path):
         (tmp_path / model).mkdir()
         lines = ({"step": 8, "loss": 3.0}, {"step": 4, "eval_text": 9.0}, {"eval_text": loss})
         (tmp_path / model / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    return argparse.Namespace(work=tmp_path, seeds=2, count=40)
+    return argparse.Namespace(work=tmp_path, lm="smollm2", seeds=2, count=40)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_differences_are_over_questions_of_all_seeds(args, answer):
     same = dict.fromkeys(seen, 24)
     answer("charts", same, {"quantized-0": 0, "quantized-1": 0})
     page = run.page(args, ["--loop.steps", "9"])
-    assert "run.py --loop.steps 9`, 2 seeds" in page
+    assert "--lm smollm2 --seeds 2 --count 40 --loop.steps 9`" in page
     continuous, codes, difference, seeds, blind, verdict = cells(page, "words")
     assert continuous.startswith("75.0 [")
     assert codes.startswith("62.5 [")

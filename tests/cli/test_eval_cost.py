@@ -92,6 +92,7 @@ def test_a_language_model_is_no_tokenizer(viq_command, tmp_path):
     assert found.err[0].endswith("config.json: this is no tokenizer")
 
 
+@pytest.mark.slow
 def test_damaged_samples_are_said(viq_command, tiny_tokenizer_folder, tmp_path):
     flags = ["--model", f"t={tiny_tokenizer_folder}", "--sizes", 64, "--repeats", 1]
     flags += ["--dtypes", "float32", "--out", tmp_path]

@@ -256,6 +256,7 @@ def test_lpips_must_be_there_when_it_is_asked_for(evaluate, tmp_path):
     assert "FID needs" in err[0] or "no.pth" in err[0]
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_gives_the_same(
     viq_command, save_image, tiny_tokenizer_folder, tmp_path
 ):
