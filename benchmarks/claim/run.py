@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--max-pixels", type=int, default=65536, help="of a picture asked about")
     parser.add_argument("--work", type=Path, required=True, help="for runs and answers")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
+    parser.add_argument("--words", type=Path, help="Markdown that the page ends with")
     args, flags = parser.parse_known_args()
     try:
         models = {
@@ -56,7 +57,8 @@ def main() -> int:
             for kind in (CONTINUOUS, CODES)
         }
         ask(args, models)
-        whole_text(args.out, page(args, flags))
+        words = f"\n{args.words.read_text('utf-8')}" if args.words else ""
+        whole_text(args.out, page(args, flags) + words)
     except (ViQError, OSError) as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
