@@ -260,6 +260,15 @@ def test_the_answer_is_the_models_own_and_comes_in_pieces(page, checkpoints, pic
     assert "".join(pieces) == model.tokenizer.decode(new, skip_special_tokens=True)
 
 
+def test_what_one_waits_for_is_told(page, checkpoints, picture_bytes):
+    checkpoints[0]._model = None
+    path = f"/api/pictures/{page.upload(picture_bytes())['picture']}/ask"
+    for before_text in (["loading", "reading"], ["reading"]):
+        events = page.events(path, json={"question": "What is it?"})
+        kinds = [event["type"] for event in events if event["type"] != "working"]
+        assert kinds[: kinds.index("text")] == before_text
+
+
 def test_a_question_is_checked(open_app, open_page, picture_bytes):
     page = open_page(open_app(max_question=20))
     picture = page.upload(picture_bytes())

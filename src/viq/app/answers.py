@@ -49,6 +49,7 @@ def answer(job: Job, picture: Picture, question: str, limits: Limits) -> None:
     if not checkpoint.is_language_loaded:
         job.tell(type="loading")
     model = checkpoint.language_model()
+    job.tell(type="reading")
     content = [{"type": "image"}, {"type": "text", "text": question}]
     inputs = model.processor()([{"role": "user", "content": content}], [picture.codes])
     length = inputs["input_ids"].shape[1]

@@ -50,8 +50,8 @@ async function ask(view, question) {
     const path = `/api/pictures/${view.picture}/ask`;
     for await (const event of api.events(path, { json: { question }, signal: own.signal })) {
       if (event.type === "waiting") answer.textContent = `${event.ahead} ahead of you …`;
-      if (event.type === "working" && !text.data) answer.textContent = "reading the codes …";
       if (event.type === "loading") answer.textContent = "loading the language model …";
+      if (event.type === "reading") answer.textContent = "reading the codes …";
       if (event.type === "text") {
         if (!text.data) answer.replaceChildren(text);
         answer.classList.remove("waiting");
