@@ -69,7 +69,9 @@ def verdict(measure: Measure, values: Sequence[float], paper: float) -> str:
     if not values:
         return "not run"
     middle, half = mean(values), half_width(values)
-    if half is None or abs(middle) <= half:
+    if half is None:
+        return "one seed"
+    if abs(middle) <= half:
         return "not told apart"
     is_better = (middle > 0) == measure.higher
     return "as the paper" if is_better == (paper > 0) else "**contradicts**"

@@ -50,7 +50,7 @@ def test_rows_that_were_not_run_or_too_seldom_say_so(folder, result, page):
     values, apart, _ = lines_of(text, "position", "learned grid")
     assert "| 1 of 3 | 40.0 |" in values
     assert apart.startswith("| learned grid | -11.0 |")  # of seed 1, without an interval
-    assert "| -3.0 | not told apart |" in apart
+    assert "| -3.0 | one seed |" in apart
     assert "| **" not in apart
 
 
