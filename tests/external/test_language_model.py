@@ -55,6 +55,15 @@ def test_a_loaded_model_is_frozen_and_has_the_dtype_asked_for(folder):
     assert lm.config._attn_implementation == "eager"
 
 
+def test_a_tokenizer_that_was_saved_elsewhere_takes_the_place_of_its_own(folder, tmp_path):
+    saved = load_language_model(str(folder)).tokenizer
+    saved.add_tokens(["<|new|>"])
+    saved.save_pretrained(tmp_path)
+    lm, tokenizer = load_language_model(f"{folder}:0", tokenizer_folder=tmp_path)
+    assert tokenizer("<|new|>")["input_ids"] == [259]
+    assert lm.config.num_hidden_layers == 1
+
+
 def test_layers_behind_a_colon_are_kept_in_their_order(folder):
     whole, (shallow, tokenizer) = (load_language_model(f"{folder}{e}") for e in ("", ":1,0"))
     layers = [layer.state_dict() for layer in whole.model.model.layers]

@@ -38,7 +38,11 @@ class LanguageModel(NamedTuple):
 
 
 def load_language_model(
-    where: str, *, dtype: torch.dtype | None = None, attention: str = "sdpa"
+    where: str,
+    *,
+    dtype: torch.dtype | None = None,
+    attention: str = "sdpa",
+    tokenizer_folder: Path | None = None,
 ) -> LanguageModel:
     """Loads a causal language model, for inference.
 
@@ -48,6 +52,7 @@ def load_language_model(
             colon the numbers of the layers that are kept.
         dtype: of the weights; as they were saved unless given. GGUF files give float32.
         attention: transformers' name of an implementation.
+        tokenizer_folder: where its tokenizer was saved, too; a GGUF file gives it slowly.
 
     Raises:
         ModelError: there is no such model, it is not a causal language model in safetensors or
@@ -56,7 +61,9 @@ def load_language_model(
     """
     place, layers = split_layers(where)
     if layers:
-        whole = load_language_model(place, dtype=dtype, attention=attention)
+        whole = load_language_model(
+            place, dtype=dtype, attention=attention, tokenizer_folder=tokenizer_folder
+        )
         return _keep(whole, layers, where)
     if where == "tiny":
         return _tiny(dtype=dtype, attention=attention)
@@ -66,7 +73,11 @@ def load_language_model(
 
     source, options = _find(where)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        tokenizer: Any
+        if tokenizer_folder is None:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
         if tokenizer.chat_template is None:
             raise ModelError("its tokenizer has no chat template; take an instruct model", where)
         if options:

@@ -204,7 +204,12 @@ def read_model(
     config = files.read_config(folder)
     if lm is not None and not Path(config.lm).is_relative_to(folder.resolve()):
         config.lm = lm
-    found = load_language_model(config.lm, dtype=dtype, attention=attention)
+    found = load_language_model(
+        config.lm,
+        dtype=dtype,
+        attention=attention,
+        tokenizer_folder=folder if (folder / "tokenizer.json").is_file() else None,
+    )
     expected, own = config.text_config, found.model.config.get_text_config()
     for name in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
         values = getattr(expected, name), getattr(own, name)
